@@ -1,0 +1,1 @@
+"""Candles on disk and in files of other tools."""

@@ -1,0 +1,1 @@
+"""Jesse on this machine: its own Python environment and a pool of worker processes."""

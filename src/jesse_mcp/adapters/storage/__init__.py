@@ -1,0 +1,1 @@
+"""Runs and jobs in a SQL database."""

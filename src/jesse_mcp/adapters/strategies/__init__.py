@@ -1,0 +1,1 @@
+"""Strategies as folders of Python source, and the bundled ones."""

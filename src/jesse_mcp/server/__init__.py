@@ -1,0 +1,1 @@
+"""The MCP face: tools, their schemas, and the mapping of errors."""
