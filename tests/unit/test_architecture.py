@@ -1,6 +1,7 @@
 """The arrows of docs/architecture.md, checked on every import statement."""
 
 import ast
+import sys
 from pathlib import Path
 
 import pytest
@@ -52,8 +53,6 @@ def test_imports_point_inward(path: Path) -> None:
 
 
 def test_engine_side_needs_only_jesse_and_the_standard_library() -> None:
-    import sys
-
     for path in (ROOT / "engine_side").rglob("*.py"):
         siblings = {p.stem for p in path.parent.glob("*.py")}
         for name in imports(path):
