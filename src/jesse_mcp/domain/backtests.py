@@ -43,7 +43,7 @@ class BacktestRequest(Value):
     fee: float
     leverage: int = 1
     leverage_mode: LeverageMode = "cross"
-    hyperparameters: dict[str, HyperparameterValue] = {}
+    hyperparameters: dict[str, HyperparameterValue] = Field(default_factory=dict)
     warm_up_candles: int
     fast_mode: bool
     benchmark: bool = False
@@ -120,4 +120,4 @@ class EngineOutcome(Value):
     )
     engine: dict[str, str] = Field(description="versions of what ran: jesse, python")
     log_tail: str = ""
-    timings: dict[str, float] = Field(default={}, description="seconds, by part of the work")
+    timings: dict[str, float] = Field(default_factory=dict, description="seconds, by part of the work")
