@@ -1,6 +1,8 @@
 """One-minute candles: series keys, coverage, gaps and reports about them."""
 
+import hashlib
 import re
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -8,6 +10,7 @@ from pydantic import Field
 
 from jesse_mcp.domain.errors import ErrorCode, ResearchError
 from jesse_mcp.domain.model import Value
+from jesse_mcp.domain.timeframes import MINUTE_MS, iso_minute
 
 #: Rows of float64 ``timestamp_ms, open, close, high, low, volume``: Jesse's own column order,
 #: so that a mapped file is handed to the engine without a copy.
@@ -68,6 +71,19 @@ class WriteReport(Value):
     unchanged: int
 
 
+@dataclass(frozen=True)
+class ParsedCandles:
+    """What a reader made of a candle file.
+
+    ``candles`` is validated and in store order; ``detected`` says how the file was understood (format,
+    columns, timestamp unit); ``notes`` what was done that the user may not expect.
+    """
+
+    candles: CandleArray
+    detected: dict[str, str]
+    notes: tuple[str, ...] = ()
+
+
 class MappedSeries(Value):
     """The memory-mapped form of a series: raw little-endian float64 rows of six columns."""
 
@@ -90,3 +106,52 @@ def parse_symbol(symbol: str) -> str:
             hint="write it as BASE-QUOTE, for example BTC-USDT",
         )
     return candidate
+
+
+def content_hash(candles: CandleArray) -> str:
+    """SHA-256 of the rows as little-endian float64 in Jesse's column order, whatever file holds them."""
+    return hashlib.sha256(np.ascontiguousarray(candles, dtype="<f8").data).hexdigest()
+
+
+def missing_runs(
+    timestamps: NDArray[np.int64], start_ms: int, end_ms: int
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """First missing minute (epoch ms) and length (minutes) of every gap in ``[start_ms, end_ms)``.
+
+    ``timestamps`` are the candles inside that range, ascending; the edges of the range count as gaps too.
+    """
+    edges = np.concatenate(([start_ms - MINUTE_MS], timestamps, [end_ms]))
+    minutes = np.diff(edges) // MINUTE_MS - 1
+    gaps = np.flatnonzero(minutes > 0)
+    return edges[gaps] + MINUTE_MS, minutes[gaps]
+
+
+def measure_coverage(
+    timestamps: NDArray[np.int64], start_ms: int, end_ms: int, max_gaps: int = 20
+) -> Coverage:
+    """Coverage of ``[start_ms, end_ms)`` by ascending ``timestamps`` (epoch ms; those outside are ignored).
+
+    Raises:
+        ResearchError: ``invalid_argument`` when the range is reversed or not on whole minutes.
+    """
+    if start_ms % MINUTE_MS or end_ms % MINUTE_MS or end_ms < start_ms:
+        raise ResearchError(
+            ErrorCode.INVALID_ARGUMENT,
+            f"the range is {start_ms} to {end_ms} (epoch ms), not a range of whole minutes",
+            hint="give a start before the end, both multiples of 60000",
+        )
+    low, high = np.searchsorted(timestamps, [start_ms, end_ms])
+    starts, minutes = missing_runs(timestamps[low:high], start_ms, end_ms)
+    longest = np.argsort(-minutes, kind="stable")[: max(0, max_gaps)]
+    return Coverage(
+        expected=(end_ms - start_ms) // MINUTE_MS,
+        present=int(high - low),
+        gap_count=len(starts),
+        gaps=tuple(_gap(int(starts[i]), int(minutes[i])) for i in longest),
+        first_missing=_gap(int(starts[0]), int(minutes[0])) if len(starts) else None,
+    )
+
+
+def _gap(start_ms: int, minutes: int) -> Gap:
+    last = start_ms + (minutes - 1) * MINUTE_MS
+    return Gap(start=iso_minute(start_ms), end=iso_minute(last), minutes=minutes)

@@ -7,6 +7,7 @@ from jesse_mcp.domain.candles import (
     CandleArray,
     Coverage,
     MappedSeries,
+    ParsedCandles,
     SeriesKey,
     SeriesSummary,
     WriteReport,
@@ -63,8 +64,13 @@ class CandleStore(Protocol):
 class CandleFileReader(Protocol):
     """Reads candle files of other tools."""
 
-    def read(self, path: Path, timestamp_unit: str | None = None) -> CandleArray:
-        """All candles of a CSV, Parquet or Feather file, validated, in store order.
+    def read(self, path: Path, timestamp_unit: str | None = None) -> ParsedCandles:
+        """All candles of a CSV, Parquet or Feather file, or of a directory of such, validated.
+
+        Args:
+            path: the file or directory.
+            timestamp_unit: ``"s"``, ``"ms"``, ``"us"`` or ``"ns"`` for numeric timestamps; detected when
+                ``None``.
 
         Raises:
             ResearchError: ``invalid_argument`` for a path or type that cannot be read,
