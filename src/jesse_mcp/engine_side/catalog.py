@@ -18,7 +18,7 @@ from jesse.strategies import Strategy
 from jesse.version import __version__
 
 
-class _Probe(Strategy):
+class _Probe(Strategy):  # type: ignore[misc]  # the type checker runs where Jesse is not installed
     """The smallest strategy, so that attributes set by the constructor can be listed."""
 
     def should_long(self) -> bool:

@@ -1,0 +1,166 @@
+"""The embedded engine: runs backtests in worker processes on this machine."""
+
+import asyncio
+import hashlib
+from pathlib import Path
+from typing import Any
+
+from jesse_mcp.adapters.embedded.environment import EngineEnvironment, locate
+from jesse_mcp.adapters.embedded.outcomes import crash, failure, timeout, to_outcome, to_trades
+from jesse_mcp.adapters.embedded.pool import WorkerPool
+from jesse_mcp.adapters.embedded.template_process import ENGINE_SIDE, TemplateProcess, Worker
+from jesse_mcp.domain.backtests import BacktestRequest, EngineOutcome, EngineRun, Trade
+from jesse_mcp.domain.errors import ErrorCode, ResearchError
+from jesse_mcp.ports.engine import ProgressCallback
+
+
+class EmbeddedEngine:
+    """Implements :class:`jesse_mcp.ports.engine.BacktestEngine`.
+
+    Args:
+        cache: where the managed environment and scratch space live.
+        jesse_python: a Python with Jesse, or ``None`` for the managed environment.
+        capacity: runs at the same time.
+        run_timeout: seconds one run may take.
+        run_memory_mb: MiB one run may add to the engine's own footprint.
+    """
+
+    def __init__(
+        self, cache: Path, jesse_python: Path | None, capacity: int, run_timeout: float, run_memory_mb: int
+    ) -> None:
+        self._cache = cache
+        self._jesse_python = jesse_python
+        self._run_timeout = run_timeout
+        self._run_memory_mb = run_memory_mb
+        self._code = _code_hash()
+        self._pool = WorkerPool(self.environment, cache, capacity)
+
+    @property
+    def capacity(self) -> int:
+        return self._pool.capacity
+
+    def environment(self) -> EngineEnvironment:
+        """Raises: ResearchError: ``engine_not_installed``, ``engine_failed``."""
+        return locate(self._cache, self._jesse_python)
+
+    def identity(self) -> str:
+        return f"{self.environment().identity} / run code {self._code[:12]}"
+
+    async def warm(self) -> None:
+        """Load Jesse ahead of the first run.
+
+        Raises:
+            ResearchError: ``engine_not_installed``, ``engine_failed``.
+        """
+        await self._pool.warm()
+
+    async def run(self, run: EngineRun, progress: ProgressCallback) -> EngineOutcome:
+        """See the port. Every way out leaves no process of the run behind."""
+        async with self._pool.worker() as (template, worker):
+            message, trades = await self._converse(template, worker, run, progress)
+            # Its end closes the log, so that nothing it printed is missed.
+            ended = await template.settle(worker)
+            if message is None:
+                raise crash(ended, worker.log.text(), self._run_memory_mb)
+            if message["event"] == "failed":
+                raise failure(message, worker.log.text(), self._run_memory_mb)
+            return await asyncio.to_thread(to_outcome, message, trades, worker.log.text())
+
+    async def _converse(
+        self, template: TemplateProcess, worker: Worker, run: EngineRun, progress: ProgressCallback
+    ) -> tuple[dict[str, Any] | None, list[Trade]]:
+        project = template.scratch / f"run-{worker.number}"
+        request = await asyncio.to_thread(_message, run, project, self._run_memory_mb)
+        trades: list[Trade] = []
+        fraction = 0.0
+        try:
+            async with asyncio.timeout(self._run_timeout):
+                await worker.send(request)
+                while (message := await worker.receive()) is not None:
+                    match message.get("event"):
+                        case "progress":
+                            fraction = float(message["fraction"])
+                            progress(fraction, "simulating")
+                        case "trades":
+                            trades += to_trades(message["items"])
+                        case "result" | "failed":
+                            return message, trades
+        except TimeoutError:
+            raise timeout(self._run_timeout, fraction, worker.log.text()) from None
+        except (ConnectionError, KeyError, TypeError, ValueError):
+            # A worker that answers nonsense is treated like one that died.
+            return None, trades
+        return None, trades
+
+    async def status(self) -> dict[str, Any]:
+        try:
+            environment = await asyncio.to_thread(self.environment)
+        except ResearchError as error:
+            if error.code not in (ErrorCode.ENGINE_NOT_INSTALLED, ErrorCode.ENGINE_FAILED):
+                raise
+            return {"kind": "embedded", "installed": False, "problem": error.message, "hint": error.hint}
+        template = self._pool.template
+        return {
+            "kind": "embedded",
+            "installed": True,
+            "origin": environment.origin,
+            "jesse_version": environment.jesse_version,
+            "python_version": environment.python_version,
+            "identity": environment.identity,
+            "state": "cold" if template is None else "warm",
+            "workers": {"capacity": self._pool.capacity, "busy": self._pool.busy},
+            "limits": {"run_timeout_seconds": self._run_timeout, "run_memory_mb": self._run_memory_mb},
+        }
+
+    async def close(self) -> None:
+        await self._pool.close()
+
+
+def _code_hash() -> str:
+    """The run code is part of what a number depends on."""
+    digest = hashlib.sha256()
+    for path in sorted(ENGINE_SIDE.glob("*.py")):
+        digest.update(path.name.encode() + b"\0" + path.read_bytes())
+    return digest.hexdigest()
+
+
+def _message(run: EngineRun, project: Path, memory_mb: int) -> dict[str, Any]:
+    request = run.request
+    return {
+        "project": str(project),
+        "memory_mb": memory_mb,
+        "source": run.source,
+        "start_ms": request.start_ms,
+        "end_ms": request.end_ms,
+        "config": _config(request),
+        "routes": [
+            {
+                "exchange": request.exchange,
+                "symbol": r.symbol,
+                "timeframe": r.timeframe,
+                "strategy": r.strategy,
+            }
+            for r in request.routes
+        ],
+        "data_routes": [
+            {"exchange": d.exchange or request.exchange, "symbol": d.symbol, "timeframe": d.timeframe}
+            for d in request.data_routes
+        ],
+        "candles": [part.model_dump() for part in run.candles],
+        "hyperparameters": request.hyperparameters,
+        "fast_mode": request.fast_mode,
+    }
+
+
+def _config(request: BacktestRequest) -> dict[str, Any]:
+    config: dict[str, Any] = {
+        "starting_balance": request.starting_balance,
+        "fee": request.fee,
+        "type": request.exchange_type,
+        "exchange": request.exchange,
+        "warm_up_candles": request.warm_up_candles,
+    }
+    if request.exchange_type == "futures":
+        config["futures_leverage"] = request.leverage
+        config["futures_leverage_mode"] = request.leverage_mode
+    return config

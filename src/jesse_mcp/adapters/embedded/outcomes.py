@@ -1,0 +1,101 @@
+"""Turns what a worker said, or how it died, into an outcome or an error."""
+
+import signal
+from typing import Any
+
+from jesse_mcp.adapters.embedded.template_process import Exit
+from jesse_mcp.domain.backtests import EngineOutcome, EquityPoint, Trade
+from jesse_mcp.domain.errors import ErrorCode, ResearchError
+
+_LOG_IN_ERROR = 4000
+
+
+def to_trades(items: list[dict[str, Any]]) -> list[Trade]:
+    return [Trade.model_validate(item) for item in items]
+
+
+def to_outcome(message: dict[str, Any], trades: list[Trade], printed: str) -> EngineOutcome:
+    """The engine's answer as values; strategy logs first, then what it printed."""
+    outcome = message["outcome"]
+    logs = "\n".join(part for part in (outcome["log"], printed) if part)
+    return EngineOutcome(
+        metrics=outcome["metrics"],
+        undefined=outcome["undefined"],
+        trades=tuple(trades),
+        equity=tuple(EquityPoint(timestamp=int(t), balance=b) for t, b in outcome["equity"]),
+        hyperparameters=outcome["hyperparameters"],
+        engine=outcome["engine"],
+        log_tail=logs,
+        timings=outcome["timings"],
+    )
+
+
+def failure(message: dict[str, Any], log: str, memory_mb: int) -> ResearchError:
+    """The error for an exception inside the run."""
+    if message["kind"] == "rejected":
+        return ResearchError(ErrorCode.RUN_REJECTED, message["message"], hint=message["hint"])
+    details: dict[str, object] = {
+        "exception": message["type"],
+        "traceback": message["traceback"],
+        "line": message["line"],
+        "log_tail": log[-_LOG_IN_ERROR:],
+    }
+    if message["kind"] == "memory":
+        return memory_limit(memory_mb, details)
+    text = f": {message['message']}" if message["message"] else ""
+    return ResearchError(
+        ErrorCode.STRATEGY_RAISED,
+        f"the strategy raised {message['type']}{text}",
+        hint="the traceback in details names the line; correct it with strategy_write and run again",
+        details=details,
+    )
+
+
+def memory_limit(memory_mb: int, details: dict[str, object]) -> ResearchError:
+    return ResearchError(
+        ErrorCode.MEMORY_LIMIT,
+        f"the run needed more than the {memory_mb} MiB it may add",
+        hint="shorten the range or keep less in the strategy; the limit is JESSE_MCP_RUN_MEMORY_MB",
+        details=details,
+    )
+
+
+def timeout(seconds: float, fraction: float, log: str) -> ResearchError:
+    return ResearchError(
+        ErrorCode.RUN_TIMEOUT,
+        f"the run was stopped after {seconds:g} s, {fraction:.0%} of the candles done",
+        hint=(
+            "the simulated clock stood still: look for an endless loop in the strategy"
+            if fraction == 0
+            else "shorten the range, use fast_mode or a longer timeframe; the limit is JESSE_MCP_RUN_TIMEOUT"
+        ),
+        details={"log_tail": log[-_LOG_IN_ERROR:]},
+    )
+
+
+def crash(ended: Exit | None, log: str, memory_mb: int) -> ResearchError:
+    """The error for a worker that went without an answer."""
+    details: dict[str, object] = {"log_tail": log[-_LOG_IN_ERROR:]}
+    if "memory allocation of" in log:
+        return memory_limit(memory_mb, details)
+    if ended is None:
+        how = "its engine process was killed"
+    elif ended.signal:
+        how = f"it was ended by {_signal_name(ended.signal)}"
+        details["signal"] = ended.signal
+    else:
+        how = f"it left with exit status {ended.code}"
+        details["exit_status"] = ended.code
+    return ResearchError(
+        ErrorCode.WORKER_CRASHED,
+        f"the run ended without an answer: {how}",
+        hint="look for os._exit, native code or a kill in the strategy; other runs are not affected",
+        details=details,
+    )
+
+
+def _signal_name(number: int) -> str:
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return f"signal {number}"

@@ -1,0 +1,308 @@
+"""The server's end of the template process: start it, fork workers from it, hear of their ends."""
+
+import asyncio
+import json
+import os
+import signal
+import socket
+import struct
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from jesse_mcp.domain.errors import ErrorCode, ResearchError
+
+ENGINE_SIDE = Path(__file__).parents[2] / "engine_side"
+
+_HEADER = struct.Struct(">I")
+_MAX_MESSAGE = 256 * 1024 * 1024
+_LOG_TAIL = 16 * 1024
+_START_SECONDS = 120.0
+_SPAWN_SECONDS = 30.0
+_KILL_SECONDS = 1.0
+_SETTLE_SECONDS = 0.5
+
+
+@dataclass(frozen=True)
+class Exit:
+    """How a worker ended; ``code`` is -1 when a signal ended it."""
+
+    code: int
+    signal: int
+    max_rss_kb: int
+
+
+class LogTail:
+    """The last bytes of a stream that may be endless."""
+
+    def __init__(self) -> None:
+        self._data = bytearray()
+
+    def add(self, chunk: bytes) -> None:
+        self._data += chunk
+        if len(self._data) > 2 * _LOG_TAIL:
+            del self._data[:-_LOG_TAIL]
+
+    def text(self) -> str:
+        return bytes(self._data[-_LOG_TAIL:]).decode(errors="replace")
+
+
+@dataclass
+class Worker:
+    """A forked process waiting for, or executing, its one run."""
+
+    number: int
+    pid: int
+    reader: asyncio.StreamReader
+    writer: asyncio.StreamWriter
+    exited: "asyncio.Future[Exit]"
+    log: LogTail
+    log_task: "asyncio.Task[None]"
+    tasks: list["asyncio.Task[None]"] = field(default_factory=list)
+
+    async def send(self, message: dict[str, Any]) -> None:
+        payload = await asyncio.to_thread(lambda: json.dumps(message).encode())
+        self.writer.write(_HEADER.pack(len(payload)) + payload)
+        await self.writer.drain()
+
+    async def receive(self) -> dict[str, Any] | None:
+        """The next message, or ``None`` when the worker has closed its end or broken the framing."""
+        try:
+            (size,) = _HEADER.unpack(await self.reader.readexactly(_HEADER.size))
+            if size > _MAX_MESSAGE:
+                return None
+            message = json.loads(await self.reader.readexactly(size))
+        except (asyncio.IncompleteReadError, ConnectionError, ValueError):
+            return None
+        return message if isinstance(message, dict) else None
+
+
+class TemplateProcess:
+    """One template and the workers forked from it. Use :meth:`start`; end with :meth:`close`."""
+
+    def __init__(
+        self,
+        process: asyncio.subprocess.Process,
+        reader: asyncio.StreamReader,
+        writer: asyncio.StreamWriter,
+        sender: socket.socket,
+        scratch: Path,
+    ) -> None:
+        self._process = process
+        self._reader = reader
+        self._writer = writer
+        self._sender = sender
+        self.scratch = scratch
+        self.versions: dict[str, str] = {}
+        self.log = LogTail()
+        self._spawned: dict[int, asyncio.Future[int]] = {}
+        self._exits: dict[int, asyncio.Future[Exit]] = {}
+        self._next = 0
+        self._ready: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._tasks: list[asyncio.Task[None]] = []
+
+    @classmethod
+    async def start(cls, python: Path, scratch: Path, environment: Mapping[str, str]) -> "TemplateProcess":
+        """Start a template and wait until Jesse is loaded.
+
+        Raises:
+            ResearchError: ``engine_failed`` with the end of its output.
+        """
+        ours, theirs = socket.socketpair()
+        try:
+            process = await asyncio.create_subprocess_exec(
+                str(python),
+                "-s",
+                "-B",
+                str(ENGINE_SIDE / "template.py"),
+                str(theirs.fileno()),
+                str(scratch),
+                pass_fds=[theirs.fileno()],
+                start_new_session=True,
+                cwd=scratch,
+                env=dict(environment),
+                stdin=asyncio.subprocess.DEVNULL,
+                stdout=asyncio.subprocess.PIPE,
+                stderr=asyncio.subprocess.STDOUT,
+            )
+        except OSError as error:
+            ours.close()
+            raise ResearchError(
+                ErrorCode.ENGINE_FAILED,
+                f"the engine could not be started: {error.strerror}",
+                hint="run `jesse-mcp engine status`",
+            ) from error
+        finally:
+            theirs.close()
+        ours.setblocking(False)
+        sender = ours.dup()
+        reader, writer = await asyncio.open_unix_connection(sock=ours)
+        template = cls(process, reader, writer, sender, scratch)
+        template._tasks = [asyncio.create_task(template._read_log()), asyncio.create_task(template._listen())]
+        try:
+            async with asyncio.timeout(_START_SECONDS):
+                await template._ready
+        except BaseException as error:
+            await template.close()
+            if isinstance(error, TimeoutError):
+                raise template._failure("did not finish loading Jesse in time") from error
+            raise
+        return template
+
+    @property
+    def alive(self) -> bool:
+        return self._process.returncode is None and not self._reader.at_eof() and not self._sender_closed
+
+    @property
+    def _sender_closed(self) -> bool:
+        return self._sender.fileno() == -1
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
+    async def spawn(self, *, prime: bool) -> Worker:
+        """Fork a worker; it is usable at once and starts its run as soon as it can.
+
+        Raises:
+            ResearchError: ``engine_failed`` when the template is gone.
+        """
+        loop = asyncio.get_running_loop()
+        number = self._next
+        self._next += 1
+        ours, theirs = socket.socketpair()
+        log_read, log_write = os.pipe()
+        spawned, exited = loop.create_future(), loop.create_future()
+        self._spawned[number], self._exits[number] = spawned, exited
+        request = json.dumps({"op": "spawn", "id": number, "prime": prime}).encode() + b"\n"
+        try:
+            socket.send_fds(self._sender, [request], [theirs.fileno(), log_write])
+        except OSError as error:
+            ours.close()
+            os.close(log_read)
+            raise self._failure("is gone") from error
+        finally:
+            theirs.close()
+            os.close(log_write)
+        log = LogTail()
+        log_task = asyncio.create_task(_drain(log_read, log))
+        reader, writer = await asyncio.open_unix_connection(sock=ours)
+        try:
+            async with asyncio.timeout(_SPAWN_SECONDS):
+                pid = await asyncio.shield(spawned)
+        except BaseException as error:
+            writer.close()
+            log_task.cancel()
+            if isinstance(error, TimeoutError):
+                raise self._failure("does not answer") from error
+            raise
+        return Worker(number, pid, reader, writer, exited, log, log_task)
+
+    async def end(self, worker: Worker) -> Exit | None:
+        """Kill the worker's whole group if it still runs, and wait until the template has buried it.
+
+        ``None`` when the template itself is gone (its workers die with it).
+        """
+        worker.writer.close()
+        try:
+            if not worker.exited.done():
+                await self._kill(worker)
+            return await asyncio.shield(worker.exited)
+        except (ResearchError, TimeoutError):
+            return None
+        finally:
+            # The dead hold no pipe open: what they printed is read to its end.
+            await asyncio.wait([worker.log_task], timeout=_KILL_SECONDS)
+            worker.log_task.cancel()
+
+    async def settle(self, worker: Worker) -> Exit | None:
+        """Let a worker that has answered leave by itself, then :meth:`end` what is left of it."""
+        await asyncio.wait([worker.exited], timeout=_SETTLE_SECONDS)
+        return await self.end(worker)
+
+    async def _kill(self, worker: Worker) -> None:
+        request = json.dumps({"op": "kill", "id": worker.number}).encode() + b"\n"
+        try:
+            self._sender.send(request)
+            async with asyncio.timeout(_KILL_SECONDS):
+                await asyncio.shield(worker.exited)
+        except (OSError, TimeoutError):
+            # A strategy may have stopped or killed the template: go past it.
+            _kill_group(worker.pid)
+            _kill_group(self.pid)
+            async with asyncio.timeout(_KILL_SECONDS):
+                await asyncio.shield(worker.exited)
+
+    async def close(self) -> None:
+        """End the template and everything below it; idempotent."""
+        self._sender.close()
+        self._writer.close()
+        if self._process.returncode is None:
+            try:
+                async with asyncio.timeout(_KILL_SECONDS):
+                    await self._process.wait()
+            except TimeoutError:
+                _kill_group(self.pid)
+                await self._process.wait()
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    async def _listen(self) -> None:
+        while line := await self._reader.readline():
+            message = json.loads(line)
+            match message["event"]:
+                case "ready":
+                    self.versions = {"jesse": message["jesse"], "python": message["python"]}
+                    self._ready.set_result(None)
+                case "spawned":
+                    _settle(self._spawned.pop(message["id"]), message["pid"])
+                case "exited":
+                    outcome = Exit(message["code"], message["signal"], message["max_rss_kb"])
+                    _settle(self._exits.pop(message["id"]), outcome)
+        failure = self._failure("ended unexpectedly")
+        waiting: list[asyncio.Future[Any]] = [self._ready, *self._spawned.values(), *self._exits.values()]
+        for future in waiting:
+            if not future.done():
+                future.set_exception(failure)
+                # Not every worker's end has someone waiting for it.
+                future.exception()
+
+    async def _read_log(self) -> None:
+        stream = self._process.stdout
+        while stream is not None and (chunk := await stream.read(65536)):
+            self.log.add(chunk)
+
+    def _failure(self, what: str) -> ResearchError:
+        return ResearchError(
+            ErrorCode.ENGINE_FAILED,
+            f"the engine process {what}",
+            hint="call again: it is started anew; if this repeats, run `jesse-mcp doctor`",
+            details={"log_tail": self.log.text()[-4000:]},
+        )
+
+
+def _settle(future: "asyncio.Future[Any]", value: object) -> None:
+    if not future.done():
+        future.set_result(value)
+
+
+def _kill_group(leader: int) -> None:
+    for kill in (os.killpg, os.kill):
+        try:
+            kill(leader, signal.SIGKILL)
+        except (ProcessLookupError, PermissionError):
+            continue
+
+
+async def _drain(descriptor: int, log: LogTail) -> None:
+    loop = asyncio.get_running_loop()
+    reader = asyncio.StreamReader()
+    pipe = os.fdopen(descriptor, "rb", buffering=0)
+    transport, _ = await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), pipe)
+    try:
+        while chunk := await reader.read(65536):
+            log.add(chunk)
+    finally:
+        transport.close()

@@ -1,0 +1,27 @@
+"""Strategy classes from the project folder of a run."""
+
+import importlib
+import sys
+from pathlib import Path
+from typing import Any
+
+from failures import RunRejectedError
+from jesse.strategies import Strategy
+
+
+def load_strategies(project: Path, names: list[str]) -> dict[str, type[Any]]:
+    """Import ``strategies.<Name>`` from the project and find each one's class."""
+    sys.path.insert(0, str(project))
+    importlib.invalidate_caches()
+    return {name: _strategy_class(name) for name in dict.fromkeys(names)}
+
+
+def _strategy_class(name: str) -> type[Any]:
+    module = importlib.import_module(f"strategies.{name}")
+    candidate = getattr(module, name, None)
+    if not isinstance(candidate, type) or not issubclass(candidate, Strategy):
+        raise RunRejectedError(
+            f"strategies/{name}/__init__.py defines no strategy class {name}",
+            hint=f"name the class {name} and let it extend jesse.strategies.Strategy",
+        )
+    return candidate

@@ -1,0 +1,92 @@
+"""One run in one process: receive it, execute it, answer, leave."""
+
+import io
+import os
+import sys
+import threading
+from pathlib import Path
+from typing import Any
+
+import engine
+from channel import Channel, ChannelClosedError
+from confinement import limit_memory, private_streams
+from failures import describe
+
+_HEARTBEAT_SECONDS = 0.1
+_TRADES_PER_MESSAGE = 200
+
+
+class Heartbeat:
+    """Tells from a thread how far the simulated clock has come.
+
+    The simulation is one long call; its clock is the only sign of progress Jesse gives without slowing
+    the run down.
+    """
+
+    def __init__(self, channel: Channel, start_ms: int, end_ms: int) -> None:
+        self._channel = channel
+        self._start = start_ms
+        self._span = max(1, end_ms - start_ms)
+        self._stopped = threading.Event()
+        self._thread = threading.Thread(target=self._beat, daemon=True)
+
+    def __enter__(self) -> "Heartbeat":
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stopped.set()
+        self._thread.join()
+
+    def _beat(self) -> None:
+        while not self._stopped.wait(_HEARTBEAT_SECONDS):
+            done = (engine.simulated_time() - self._start) / self._span
+            try:
+                self._channel.send({"event": "progress", "fraction": min(1.0, max(0.0, done))})
+            except OSError:
+                return
+
+
+def serve_one_run(channel_descriptor: int, log_descriptor: int, *, prime: bool) -> None:
+    """Never returns: the process ends with the run, so nothing it did can reach the next one."""
+    private_streams(log_descriptor)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            # By the line, so that a crash loses nothing printed before it.
+            stream.reconfigure(line_buffering=True, errors="replace")
+    os.umask(0o077)
+    channel = Channel(channel_descriptor)
+    if prime:
+        engine.prime()
+    channel.send({"event": "ready"})
+    try:
+        request = channel.receive()
+    except ChannelClosedError:
+        os._exit(0)
+    answer = _execute(channel, request)
+    # In portions: the server parses each between other work.
+    trades = answer.pop("trades", [])
+    for start in range(0, len(trades), _TRADES_PER_MESSAGE):
+        channel.send({"event": "trades", "items": trades[start : start + _TRADES_PER_MESSAGE]})
+    channel.send(answer)
+    os._exit(0)
+
+
+def _execute(channel: Channel, request: dict[str, Any]) -> dict[str, Any]:
+    project = Path(request["project"])
+    try:
+        _write_project(project, request["source"])
+        os.chdir(project)
+        limit_memory(request["memory_mb"])
+        with Heartbeat(channel, request["start_ms"], request["end_ms"]):
+            outcome = engine.run(request, project)
+    except BaseException as error:  # noqa: BLE001 - a strategy may raise anything, SystemExit included
+        return {"event": "failed", **describe(error, project)}
+    return {"event": "result", "trades": outcome.pop("trades"), "outcome": outcome}
+
+
+def _write_project(project: Path, source: dict[str, str]) -> None:
+    for relative, text in source.items():
+        path = project / relative
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text, encoding="utf-8")
