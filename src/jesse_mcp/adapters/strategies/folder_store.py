@@ -1,0 +1,221 @@
+"""Strategies in folders: ``<root>/strategies/<Name>/__init__.py``, the layout of a Jesse project."""
+
+import contextlib
+import difflib
+import os
+import shutil
+import tempfile
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+
+from filelock import FileLock
+
+from jesse_mcp.adapters.strategies.project_files import MAX_FILE_BYTES, ProjectFiles
+from jesse_mcp.adapters.strategies.source_bundle import STRATEGIES, SourceBundle
+from jesse_mcp.domain.errors import ErrorCode, ResearchError
+from jesse_mcp.domain.strategies import StrategySource, parse_strategy_name
+
+_LOCK_SECONDS = 30.0
+
+
+class FolderStrategyStore:
+    """User strategies below ``root``; the bundled ones are readable beside them, never written.
+
+    A user strategy wins over a bundled one of the same name, because a project folder may have come with
+    one.
+
+    Args:
+        root: a Jesse project folder, or any folder; created by the first write.
+    """
+
+    def __init__(self, root: Path) -> None:
+        self._user = ProjectFiles(root)
+        self._bundled = ProjectFiles(Path(__file__).parent / "bundled", mounted_at=STRATEGIES)
+
+    def names(self) -> dict[str, str]:
+        """Name to origin (``'user'`` or ``'bundled'``), in alphabetical order."""
+        found = dict.fromkeys(self._names_in(self._bundled), "bundled")
+        found.update(dict.fromkeys(self._names_in(self._user), "user"))
+        return dict(sorted(found.items()))
+
+    def read(self, name: str) -> str:
+        """Source of the strategy's main module.
+
+        Raises:
+            ResearchError: ``strategy_not_found`` with the closest names, ``invalid_argument`` for a name
+                that is none or a link that leaves the project, ``strategy_invalid`` for what is not text.
+        """
+        return self._project_of(name).read(_main_module(name))
+
+    def source(self, names: frozenset[str]) -> StrategySource:
+        """The files needed to run these strategies, helpers they import from the project included.
+
+        Raises:
+            ResearchError: as :meth:`read`, and ``capability_missing`` when the code uses a file that a run
+                cannot take along.
+        """
+        bundle = SourceBundle((self._user, self._bundled))
+        for name in sorted(names):
+            self._project_of(name)
+            bundle.add_strategy(name)
+        return StrategySource(files=dict(sorted(bundle.files.items())))
+
+    def write(self, name: str, code: str, overwrite: bool) -> None:
+        """Create or replace a user strategy, atomically.
+
+        Raises:
+            ResearchError: ``strategy_exists`` (also when the name differs from another only in upper and
+                lower case, which some file systems cannot tell apart), ``strategy_read_only`` for a
+                bundled name, ``storage_failed``.
+        """
+        parse_strategy_name(name)
+        content = _encoded(code)
+        with self._changing(name):
+            self._check_writable(name, overwrite)
+            folder = self._user.path(f"{STRATEGIES}/{name}")
+            created = not folder.exists()
+            folder.mkdir(exist_ok=True)
+            try:
+                _replace(folder / "__init__.py", content)
+            except OSError:
+                if created:
+                    folder.rmdir()
+                raise
+
+    def delete(self, name: str) -> None:
+        """Remove a user strategy with its folder.
+
+        Raises:
+            ResearchError: ``strategy_not_found``, ``strategy_read_only``, ``storage_failed``.
+        """
+        project = self._project_of(name)
+        if project is self._bundled:
+            raise _read_only(name)
+        with self._changing(name):
+            self._project_of(name)  # another process may have been faster
+            folder = self._user.path(f"{STRATEGIES}/{name}")
+            # One rename makes it disappear as a whole, however long the removal takes.
+            doomed = folder.with_name(f".deleted-{name}-{uuid.uuid4().hex}")
+            folder.rename(doomed)
+            if doomed.is_symlink():
+                doomed.unlink()
+            else:
+                shutil.rmtree(doomed)
+
+    def _names_in(self, project: ProjectFiles) -> list[str]:
+        return [
+            name
+            for name in project.children(STRATEGIES)
+            if _is_name(name) and project.holds(_main_module(name))
+        ]
+
+    def _project_of(self, name: str) -> ProjectFiles:
+        """Where a strategy is. The listing decides, not the file system, which may ignore case."""
+        parse_strategy_name(name)
+        origin = self.names().get(name)
+        if origin is None:
+            self._user.path(_main_module(name))  # says so if it is there but leads out of the project
+            raise self._not_found(name)
+        return self._user if origin == "user" else self._bundled
+
+    def _not_found(self, name: str) -> ResearchError:
+        names = self.names()
+        by_fold = {known.casefold(): known for known in names}
+        close = [
+            by_fold[match] for match in difflib.get_close_matches(name.casefold(), by_fold, n=3, cutoff=0.5)
+        ]
+        return ResearchError(
+            ErrorCode.STRATEGY_NOT_FOUND,
+            f"there is no strategy {name!r}",
+            hint=f"did you mean {' or '.join(close)}?" if close else "list the strategies, or write this one",
+            details={"closest": close, "count": len(names)},
+        )
+
+    def _check_writable(self, name: str, overwrite: bool) -> None:
+        names = self.names()
+        origin = names.get(name)
+        if origin == "bundled":
+            raise _read_only(name)
+        if origin == "user" and not overwrite:
+            raise ResearchError(
+                ErrorCode.STRATEGY_EXISTS,
+                f"there is a strategy {name!r} already",
+                hint="read it first, then write with overwrite, or choose another name",
+            )
+        same = [known for known in names if known.casefold() == name.casefold() and known != name]
+        if origin is None and same:
+            raise ResearchError(
+                ErrorCode.STRATEGY_EXISTS,
+                f"{name!r} differs from the strategy {same[0]!r} only in upper and lower case",
+                hint=f"choose another name, or write {same[0]} itself",
+            )
+
+    @contextlib.contextmanager
+    def _changing(self, name: str) -> Iterator[None]:
+        """One change at a time, over all processes; failures of the file system become one error."""
+        try:
+            folder = self._user.path(STRATEGIES)
+            folder.mkdir(parents=True, exist_ok=True)
+            with FileLock(folder / ".lock", timeout=_LOCK_SECONDS):
+                yield
+        except OSError as error:
+            reason = error.strerror or "another process holds the lock on the strategies folder"
+            raise ResearchError(
+                ErrorCode.STORAGE_FAILED,
+                f"cannot change strategy {name}: {reason}",
+                hint="check that the project folder can be written to and the disk is not full",
+            ) from error
+
+
+def _main_module(name: str) -> str:
+    return f"{STRATEGIES}/{name}/__init__.py"
+
+
+def _is_name(name: str) -> bool:
+    try:
+        parse_strategy_name(name)
+    except ResearchError:
+        return False
+    return True
+
+
+def _encoded(code: str) -> bytes:
+    try:
+        content = code.encode()
+    except UnicodeEncodeError as error:
+        raise ResearchError(
+            ErrorCode.INVALID_ARGUMENT,
+            f"the code holds a character that is no text, at position {error.start}",
+            hint="send the code as plain Unicode text",
+        ) from None
+    if len(content) > MAX_FILE_BYTES:
+        raise ResearchError(
+            ErrorCode.INVALID_ARGUMENT,
+            f"the code is {len(content)} bytes long",
+            hint=f"keep a strategy below {MAX_FILE_BYTES} bytes",
+        )
+    return content
+
+
+def _replace(target: Path, content: bytes) -> None:
+    """Write beside ``target``, then rename: a reader sees the old file or the new one, never half of it."""
+    descriptor, temporary = tempfile.mkstemp(dir=target.parent, prefix=".write-")
+    try:
+        with os.fdopen(descriptor, "wb") as stream:
+            stream.write(content)
+            stream.flush()
+            os.fsync(stream.fileno())
+            os.fchmod(stream.fileno(), 0o644)
+        Path(temporary).replace(target)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise
+
+
+def _read_only(name: str) -> ResearchError:
+    return ResearchError(
+        ErrorCode.STRATEGY_READ_ONLY,
+        f"{name!r} is a bundled strategy and cannot be changed",
+        hint="read it and write it under another name, with its class renamed",
+    )
