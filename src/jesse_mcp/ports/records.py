@@ -3,12 +3,19 @@
 from typing import Any, Protocol
 
 from jesse_mcp.domain.jobs import Job, JobState
+from jesse_mcp.domain.ledger import Trial
 from jesse_mcp.domain.runs import RunRecord, RunSummary
 
 
 class RunStore(Protocol):
+    """Every method raises ``storage_failed`` when the disk or the database refuses."""
+
     def add(self, run: RunRecord) -> None:
-        """Store a run, all or nothing."""
+        """Store a run, all or nothing.
+
+        Raises:
+            ResearchError: ``storage_failed`` also for a ``run_id`` that is stored already.
+        """
         ...
 
     def get(self, run_id: str) -> RunRecord:
@@ -33,7 +40,11 @@ class RunStore(Protocol):
 
 
 class JobStore(Protocol):
-    """Jobs with an owner that must renew its lease; all times are epoch seconds."""
+    """Jobs with an owner that must renew its lease; all times are epoch seconds.
+
+    Every method raises ``storage_failed`` when the disk or the database refuses, and each that takes a
+    ``job_id`` raises ``job_not_found`` when there is no such job.
+    """
 
     def create(self, kind: str, request: dict[str, Any], owner: str, lease_until: float) -> Job: ...
 
@@ -52,7 +63,7 @@ class JobStore(Protocol):
         ...
 
     def report(self, job_id: str, progress: float | None, message: str | None, log_tail: str | None) -> None:
-        """Update a running job; ``None`` leaves a field as it is. Ignored once the job has ended."""
+        """Update an active job; ``None`` leaves a field as it is. Ignored once the job has ended."""
         ...
 
     def finish(
@@ -63,7 +74,10 @@ class JobStore(Protocol):
         run_id: str | None = None,
         error: dict[str, Any] | None = None,
     ) -> bool:
-        """End an active job; false when it had already ended (the first end stands)."""
+        """End an active job; false when it had already ended (the first end stands).
+
+        A job that is ``done`` has a progress of 1.
+        """
         ...
 
     def request_cancel(self, job_id: str) -> bool:
@@ -74,8 +88,11 @@ class JobStore(Protocol):
         """Active jobs of this owner whose cancellation was asked for."""
         ...
 
-    def renew(self, owner: str, lease_until: float) -> None:
-        """Extend the lease of every active job of this owner."""
+    def renew(self, owner: str, lease_until: float) -> frozenset[str]:
+        """Extend the lease of every active job of this owner; their ids.
+
+        A job its owner still works on that is not among them was ended by somebody else.
+        """
         ...
 
     def reap(self, now: float, dead_owners: frozenset[str]) -> list[str]:
@@ -87,4 +104,20 @@ class JobStore(Protocol):
 
     def active_owners(self) -> frozenset[str]:
         """Owners of active jobs."""
+        ...
+
+
+class TrialLedger(Protocol):
+    """Every backtest ever tried. Every method raises ``storage_failed`` when the database refuses."""
+
+    def record(self, entry: Trial) -> bool:
+        """Add a trial; false when its fingerprint was counted before (the first entry stands)."""
+        ...
+
+    def count(self, family: str | None = None) -> int:
+        """Distinct trials of a family, or of all."""
+        ...
+
+    def entries(self, family: str | None = None, limit: int = 100, offset: int = 0) -> list[Trial]:
+        """Newest first."""
         ...

@@ -1,0 +1,90 @@
+"""Database and disk failures as errors that say what to do."""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from filelock import Timeout
+from sqlalchemy.exc import DBAPIError, SQLAlchemyError
+
+from jesse_mcp.domain.errors import ErrorCode, ResearchError
+
+_FREE_SPACE = "free disk space where JESSE_MCP_HOME is, then repeat the call"
+_PERMISSIONS = (
+    "let the user the server runs as write to JESSE_MCP_HOME, or point JESSE_MCP_HOME to another folder"
+)
+_RESTORE = (
+    "stop every server, then restore the records file in JESSE_MCP_HOME from a backup or move it away; "
+    "a new one is made on the next start"
+)
+_RETRY = "repeat the call; if it persists, look for a stuck process that uses the same JESSE_MCP_HOME"
+
+# By the beginning of SQLite's name of the error.
+_SQLITE: tuple[tuple[str, str, str], ...] = (
+    ("SQLITE_FULL", "the disk is full", _FREE_SPACE),
+    ("SQLITE_READONLY", "the records database cannot be written", _PERMISSIONS),
+    ("SQLITE_CANTOPEN", "the records database cannot be opened", _PERMISSIONS),
+    ("SQLITE_PERM", "the records database cannot be opened", _PERMISSIONS),
+    ("SQLITE_AUTH", "the records database cannot be opened", _PERMISSIONS),
+    ("SQLITE_NOTADB", "the records file is not a database", _RESTORE),
+    ("SQLITE_CORRUPT", "the records database is damaged", _RESTORE),
+    ("SQLITE_BUSY", "another process kept the records database locked", _RETRY),
+    ("SQLITE_LOCKED", "another process kept the records database locked", _RETRY),
+    ("SQLITE_IOERR", "the disk failed while the records database was used", _FREE_SPACE),
+)
+
+
+def storage_failed(message: str, hint: str, **details: object) -> ResearchError:
+    return ResearchError(ErrorCode.STORAGE_FAILED, message, hint=hint, details=details)
+
+
+def newer_schema(found: int, known: int) -> ResearchError:
+    return storage_failed(
+        f"the records database has schema version {found}, this jesse-mcp knows {known}",
+        "upgrade jesse-mcp to the version that wrote it, or point JESSE_MCP_HOME to another folder",
+        schema_version=found,
+        known_version=known,
+    )
+
+
+def unreadable(record_id: str) -> ResearchError:
+    return storage_failed(
+        f"the record {record_id!r} is stored but cannot be decoded",
+        "it is damaged or was written by a newer jesse-mcp: upgrade, or repeat the run",
+    )
+
+
+@contextmanager
+def teaching_errors() -> Iterator[None]:
+    """Turn what the database and the disk raise into ``storage_failed``, without paths or statements."""
+    try:
+        yield
+    except Timeout as error:
+        raise storage_failed("another process kept the records database locked", _RETRY) from error
+    except OSError as error:
+        raise _disk_failure(error) from error
+    except DBAPIError as error:
+        raise _database_failure(error) from error
+    except SQLAlchemyError as error:
+        raise _unknown_failure(type(error).__name__) from error
+
+
+def _disk_failure(error: OSError) -> ResearchError:
+    # str(error) would name the path; the reason alone is enough.
+    reason = os.strerror(error.errno) if error.errno else type(error).__name__
+    space = error.errno is not None and reason in {"No space left on device", "Disk quota exceeded"}
+    return storage_failed(
+        f"the records folder cannot be used: {reason}", _FREE_SPACE if space else _PERMISSIONS
+    )
+
+
+def _database_failure(error: DBAPIError) -> ResearchError:
+    name = str(getattr(error.orig, "sqlite_errorname", type(error.orig).__name__))
+    for prefix, message, hint in _SQLITE:
+        if name.startswith(prefix):
+            return storage_failed(message, hint, database_error=name)
+    return _unknown_failure(name)
+
+
+def _unknown_failure(name: str) -> ResearchError:
+    return storage_failed(f"the records database failed ({name})", _RETRY, database_error=name)

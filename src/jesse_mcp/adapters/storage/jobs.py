@@ -1,0 +1,162 @@
+"""Jobs in SQL."""
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+from sqlalchemy import ColumnElement, Connection, Row, func, insert, or_, select, true, update
+
+from jesse_mcp.adapters.storage.database import Database
+from jesse_mcp.adapters.storage.encoding import from_text, to_text
+from jesse_mcp.adapters.storage.tables import jobs
+from jesse_mcp.domain.errors import ErrorCode, ResearchError
+from jesse_mcp.domain.identity import iso_utc, new_id
+from jesse_mcp.domain.jobs import Job, JobState
+
+_ACTIVE = jobs.c.state.in_([state.value for state in JobState if state.active])
+_KEPT_INSIDE = {"seq", "lease_until", "cancel_requested"}
+
+
+class SqlJobStore:
+    """A :class:`~jesse_mcp.ports.records.JobStore`. Blocks; call it in a thread.
+
+    Args:
+        now: the clock, epoch seconds.
+    """
+
+    def __init__(self, database: Database, now: Callable[[], float] = time.time) -> None:
+        self._database = database
+        self._now = now
+
+    def create(self, kind: str, request: dict[str, Any], owner: str, lease_until: float) -> Job:
+        job_id = new_id("job")
+        values = {
+            "job_id": job_id,
+            "kind": kind,
+            "state": JobState.QUEUED.value,
+            "created_at": iso_utc(self._now()),
+            "owner": owner,
+            "lease_until": lease_until,
+            "request": to_text(request, job_id),
+        }
+        with self._database.writing() as connection:
+            return _job(connection.execute(insert(jobs).values(values).returning(jobs)).one())
+
+    def get(self, job_id: str) -> Job:
+        with self._database.reading() as connection:
+            return _job(_row(connection, job_id))
+
+    def page(
+        self, *, state: JobState | None = None, kind: str | None = None, limit: int = 20, offset: int = 0
+    ) -> tuple[list[Job], int]:
+        conditions: list[ColumnElement[bool]] = []
+        if state is not None:
+            conditions.append(jobs.c.state == state.value)
+        if kind is not None:
+            conditions.append(jobs.c.kind == kind)
+        query = select(jobs).where(*conditions).order_by(jobs.c.created_at.desc(), jobs.c.seq.desc())
+        with self._database.reading() as connection:
+            total = connection.execute(select(func.count()).select_from(jobs).where(*conditions)).scalar_one()
+            rows = connection.execute(query.limit(limit).offset(offset)).all()
+        return [_job(row) for row in rows], total
+
+    def start(self, job_id: str) -> bool:
+        started = {"state": JobState.RUNNING.value, "started_at": iso_utc(self._now())}
+        return self._change(job_id, jobs.c.state == JobState.QUEUED.value, started)
+
+    def report(self, job_id: str, progress: float | None, message: str | None, log_tail: str | None) -> None:
+        given = {"progress": progress, "message": message, "log_tail": log_tail}
+        changes = {name: value for name, value in given.items() if value is not None}
+        if changes:
+            self._change(job_id, _ACTIVE, changes)
+
+    def finish(
+        self,
+        job_id: str,
+        state: JobState,
+        *,
+        run_id: str | None = None,
+        error: dict[str, Any] | None = None,
+    ) -> bool:
+        if state.active:
+            raise ValueError(f"a job does not end as {state.value}")
+        changes: dict[str, Any] = {
+            "state": state.value,
+            "finished_at": iso_utc(self._now()),
+            "run_id": run_id,
+            "error": None if error is None else to_text(error, job_id),
+        }
+        if state is JobState.DONE:
+            changes["progress"] = 1.0
+        return self._change(job_id, _ACTIVE, changes)
+
+    def request_cancel(self, job_id: str) -> bool:
+        return self._change(job_id, _ACTIVE, {"cancel_requested": True})
+
+    def cancel_requests(self, owner: str) -> list[str]:
+        wanted = (jobs.c.owner == owner, _ACTIVE, jobs.c.cancel_requested == true())
+        with self._database.reading() as connection:
+            return list(connection.execute(select(jobs.c.job_id).where(*wanted)).scalars())
+
+    def renew(self, owner: str, lease_until: float) -> frozenset[str]:
+        extended = update(jobs).where(jobs.c.owner == owner, _ACTIVE).values(lease_until=lease_until)
+        with self._database.writing() as connection:
+            return frozenset(connection.execute(extended.returning(jobs.c.job_id)).scalars())
+
+    def reap(self, now: float, dead_owners: frozenset[str]) -> list[str]:
+        abandoned = or_(jobs.c.lease_until < now, jobs.c.owner.in_(sorted(dead_owners)))
+        query = select(jobs.c.job_id, jobs.c.owner).where(_ACTIVE, abandoned).order_by(jobs.c.seq)
+        # Nearly always there is nothing: look before taking the write lock everybody else waits for.
+        with self._database.reading() as connection:
+            if connection.execute(query).first() is None:
+                return []
+        with self._database.writing() as connection:
+            lost = connection.execute(query).all()
+            for row in lost:
+                ended = self._lost(row.job_id, row.owner, died=row.owner in dead_owners)
+                connection.execute(update(jobs).where(jobs.c.job_id == row.job_id).values(ended))
+        return [row.job_id for row in lost]
+
+    def active_owners(self) -> frozenset[str]:
+        with self._database.reading() as connection:
+            return frozenset(connection.execute(select(jobs.c.owner).where(_ACTIVE).distinct()).scalars())
+
+    def _change(self, job_id: str, condition: ColumnElement[bool], changes: dict[str, Any]) -> bool:
+        changed = update(jobs).where(jobs.c.job_id == job_id, condition).values(changes)
+        with self._database.writing() as connection:
+            if connection.execute(changed.returning(jobs.c.seq)).first() is not None:
+                return True
+            _row(connection, job_id)
+            return False
+
+    def _lost(self, job_id: str, owner: str, *, died: bool) -> dict[str, Any]:
+        reason = "the server that ran it is gone" if died else "its server stopped renewing its lease"
+        error = ResearchError(
+            ErrorCode.JOB_LOST,
+            f"the job {job_id!r} was lost: {reason}",
+            hint="submit the same request again",
+            details={"reason": "owner_died" if died else "lease_expired", "owner": owner},
+        )
+        return {
+            "state": JobState.LOST.value,
+            "finished_at": iso_utc(self._now()),
+            "error": to_text(error.to_dict(), job_id),
+        }
+
+
+def _row(connection: Connection, job_id: str) -> Row[Any]:
+    row = connection.execute(select(jobs).where(jobs.c.job_id == job_id)).first()
+    if row is None:
+        raise ResearchError(
+            ErrorCode.JOB_NOT_FOUND,
+            f"there is no job {job_id!r}",
+            hint="call list_jobs for the ids there are",
+        )
+    return row
+
+
+def _job(row: Row[Any]) -> Job:
+    values = {name: value for name, value in row._mapping.items() if name not in _KEPT_INSIDE}
+    values["request"] = from_text(row.request, row.job_id)
+    values["error"] = None if row.error is None else from_text(row.error, row.job_id)
+    return Job(**values)

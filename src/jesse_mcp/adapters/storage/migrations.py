@@ -1,0 +1,40 @@
+"""How the schema came to be: one function per version, in order, each run once in a transaction.
+
+A step that adds a column must look whether it is there: a new database gets the tables as they are
+defined today from the step that creates them.
+"""
+
+from collections.abc import Callable
+
+from sqlalchemy import Connection, func, inspect, select
+
+from jesse_mcp.adapters.storage.tables import jobs, metadata, run_labels, runs, schema_version, trials
+
+Migration = Callable[[Connection], None]
+
+
+def runs_and_jobs(connection: Connection) -> None:
+    metadata.create_all(connection, tables=[runs, run_labels, jobs])
+
+
+def trial_ledger(connection: Connection) -> None:
+    metadata.create_all(connection, tables=[trials])
+
+
+MIGRATIONS: tuple[Migration, ...] = (runs_and_jobs, trial_ledger)
+
+
+def version_of(connection: Connection) -> int:
+    """The number of steps applied; 0 for an empty database."""
+    if not inspect(connection).has_table(schema_version.name):
+        return 0
+    return connection.execute(select(func.max(schema_version.c.version))).scalar() or 0
+
+
+def apply(connection: Connection, steps: tuple[Migration, ...]) -> None:
+    """Run the steps that are missing, inside the transaction of ``connection``."""
+    applied = version_of(connection)
+    schema_version.create(connection, checkfirst=True)
+    for version, step in enumerate(steps[applied:], start=applied + 1):
+        step(connection)
+        connection.execute(schema_version.insert().values(version=version))

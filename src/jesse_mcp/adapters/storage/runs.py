@@ -1,0 +1,109 @@
+"""Finished runs in SQL."""
+
+from collections.abc import Iterator
+
+from sqlalchemy import ColumnElement, func, insert, select
+
+from jesse_mcp.adapters.storage.database import Database
+from jesse_mcp.adapters.storage.encoding import compress, decompress, from_model, to_model
+from jesse_mcp.adapters.storage.failures import storage_failed
+from jesse_mcp.adapters.storage.tables import run_labels, runs
+from jesse_mcp.domain.errors import ErrorCode, ResearchError
+from jesse_mcp.domain.runs import RunRecord, RunSummary
+
+_STRATEGY = "strategy"
+_SYMBOL = "symbol"
+_NEWEST = (runs.c.created_at.desc(), runs.c.seq.desc())
+
+
+class SqlRunStore:
+    """A :class:`~jesse_mcp.ports.records.RunStore`. Blocks; call it in a thread."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def add(self, run: RunRecord) -> None:
+        values = {
+            "run_id": run.run_id,
+            "kind": run.kind,
+            "created_at": run.created_at,
+            "fingerprint": run.fingerprint,
+            "code_hash": run.code_hash,
+            "title": run.title,
+            "summary": from_model(_summary(run), run.run_id).decode(),
+            "record": compress(from_model(run, run.run_id)),
+        }
+        # Encoding is done: the write lock is held for the inserts alone.
+        with self._database.writing() as connection:
+            if connection.execute(select(runs.c.seq).where(runs.c.run_id == run.run_id)).first():
+                raise storage_failed(
+                    f"the run {run.run_id!r} is stored already",
+                    "runs never change: store a new result under a new run_id",
+                )
+            seq = connection.execute(insert(runs).values(values).returning(runs.c.seq)).scalar_one()
+            labels = [{"run_seq": seq, "role": role, "value": value} for role, value in _labels(run)]
+            if labels:
+                connection.execute(insert(run_labels), labels)
+
+    def get(self, run_id: str) -> RunRecord:
+        found = self._latest(runs.c.run_id == run_id)
+        if found is None:
+            raise ResearchError(
+                ErrorCode.RUN_NOT_FOUND,
+                f"there is no run {run_id!r}",
+                hint="call list_runs for the ids there are",
+            )
+        return found
+
+    def find(self, fingerprint: str) -> RunRecord | None:
+        return self._latest(runs.c.fingerprint == fingerprint)
+
+    def page(
+        self,
+        *,
+        strategy: str | None = None,
+        symbol: str | None = None,
+        kind: str | None = None,
+        limit: int = 20,
+        offset: int = 0,
+    ) -> tuple[list[RunSummary], int]:
+        conditions = [_labelled(role, v) for role, v in ((_STRATEGY, strategy), (_SYMBOL, symbol)) if v]
+        if kind is not None:
+            conditions.append(runs.c.kind == kind)
+        query = select(runs.c.run_id, runs.c.summary).where(*conditions)
+        with self._database.reading() as connection:
+            total = connection.execute(select(func.count()).select_from(runs).where(*conditions)).scalar_one()
+            rows = connection.execute(query.order_by(*_NEWEST).limit(limit).offset(offset)).all()
+        return [to_model(RunSummary, row.summary, row.run_id) for row in rows], total
+
+    def _latest(self, condition: ColumnElement[bool]) -> RunRecord | None:
+        query = select(runs.c.run_id, runs.c.record).where(condition).order_by(*_NEWEST).limit(1)
+        with self._database.reading() as connection:
+            row = connection.execute(query).first()
+        if row is None:
+            return None
+        return to_model(RunRecord, decompress(row.record, row.run_id), row.run_id)
+
+
+def _summary(run: RunRecord) -> RunSummary:
+    return RunSummary(
+        run_id=run.run_id,
+        kind=run.kind,
+        created_at=run.created_at,
+        title=run.title,
+        strategies=run.strategies,
+        symbols=run.symbols,
+        request=run.request,
+        metrics=run.outcome.metrics,
+    )
+
+
+def _labels(run: RunRecord) -> Iterator[tuple[str, str]]:
+    # A strategy may trade several routes; one label is enough to find the run.
+    yield from ((_STRATEGY, name) for name in dict.fromkeys(run.strategies))
+    yield from ((_SYMBOL, name) for name in dict.fromkeys(run.symbols))
+
+
+def _labelled(role: str, value: str) -> ColumnElement[bool]:
+    matches = select(run_labels.c.run_seq).where(run_labels.c.role == role, run_labels.c.value == value)
+    return runs.c.seq.in_(matches)

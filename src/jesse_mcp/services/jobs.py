@@ -1,0 +1,275 @@
+"""Long work as jobs that survive the call that asked for them, and are never active without an owner."""
+
+import asyncio
+import logging
+import time
+from collections.abc import Awaitable, Callable, Coroutine
+from contextlib import suppress
+from typing import Any, TypeVar
+
+from jesse_mcp.domain.errors import ErrorCode, ResearchError
+from jesse_mcp.domain.jobs import Job, JobState
+from jesse_mcp.ports.records import JobStore
+from jesse_mcp.services.own_job import JobReporter, OwnJob, Stop, Work
+
+__all__ = ["JobReporter", "JobService", "ProgressListener", "Work"]
+
+logger = logging.getLogger("jesse_mcp.jobs")
+
+#: Called with the fraction done (0..1) and the message, each ``None`` until known.
+ProgressListener = Callable[[float | None, str | None], Awaitable[None]]
+
+T = TypeVar("T")
+
+# Seconds between two looks at a job of another process.
+_POLL_INTERVAL = 0.2
+
+
+class JobService:
+    """Runs jobs in this process and follows those of other processes with the same store.
+
+    An owner renews the lease of its jobs; a job whose owner is dead or silent becomes ``lost``.
+
+    Args:
+        store: where jobs are kept; it blocks, and is called in threads only.
+        owner: identity of this process.
+        owner_is_dead: whether another owner is known to be gone; false when that cannot be known.
+        lease_seconds: how long a silent owner is believed to be alive.
+        heartbeat_seconds: between renewals, and between looks for cancel requests of other processes.
+        now: the clock, epoch seconds.
+    """
+
+    def __init__(
+        self,
+        store: JobStore,
+        owner: str,
+        owner_is_dead: Callable[[str], bool],
+        *,
+        lease_seconds: float = 30,
+        heartbeat_seconds: float = 2,
+        now: Callable[[], float] = time.time,
+    ) -> None:
+        self._store = store
+        self._owner = owner
+        self._owner_is_dead = owner_is_dead
+        self._lease_seconds = lease_seconds
+        self._heartbeat_seconds = heartbeat_seconds
+        self._now = now
+        self._own: dict[str, OwnJob] = {}
+        self._tasks: set[asyncio.Task[Any]] = set()
+        self._heart: asyncio.Task[None] | None = None
+        self._closing = False
+        self._closed = asyncio.Event()
+
+    async def start(self) -> None:
+        """Mark abandoned jobs as lost, then keep this owner's leases alive until :meth:`close`.
+
+        Raises:
+            ResearchError: ``storage_failed``.
+        """
+        if self._heart is None:
+            await asyncio.to_thread(self._reap)
+            self._heart = asyncio.create_task(self._heartbeat(), name="job heartbeat")
+
+    async def submit(self, kind: str, request: dict[str, Any], work: Work) -> Job:
+        """Record a job and begin its work in the background.
+
+        Args:
+            kind: what sort of work, for listings.
+            request: what was asked for, as JSON values.
+            work: called with a :class:`JobReporter`; returns the id of the run it stored, if any.
+                Cancellation must make it stop everything it started.
+
+        Raises:
+            ResearchError: ``job_lost`` when the server is stopping, ``storage_failed``.
+        """
+        if self._heart is None:
+            raise RuntimeError("JobService.submit before start: nothing would renew the job's lease")
+        if self._closing:
+            raise ResearchError(
+                ErrorCode.JOB_LOST,
+                f"the server is stopping and takes no {kind} job",
+                hint="submit the request again when the server is back",
+            )
+        launch = self._spawn(self._launch(kind, request, work))
+        try:
+            own = await asyncio.shield(launch)
+        except asyncio.CancelledError:
+            # The row may be written already: the job must end, not stay behind without work.
+            launch.add_done_callback(_stop_unwanted)
+            raise
+        return own.job
+
+    async def get(self, job_id: str) -> Job:
+        """The current state, live for jobs of this process.
+
+        Raises:
+            ResearchError: ``job_not_found``, ``storage_failed``.
+        """
+        own = self._own.get(job_id)
+        return own.job if own else await asyncio.to_thread(self._store.get, job_id)
+
+    async def page(
+        self, state: JobState | None = None, kind: str | None = None, limit: int = 20, offset: int = 0
+    ) -> tuple[list[Job], int]:
+        """Newest first, and how many match in all.
+
+        Raises:
+            ResearchError: ``storage_failed``.
+        """
+        jobs, total = await asyncio.to_thread(
+            self._store.page, state=state, kind=kind, limit=limit, offset=offset
+        )
+        return [self._live(job) for job in jobs], total
+
+    async def wait(self, job_id: str, seconds: float, on_progress: ProgressListener | None = None) -> Job:
+        """The job as soon as it has ended, or as it is after ``seconds``.
+
+        Args:
+            job_id: of this process or another one.
+            seconds: how long to wait; 0 returns the current state.
+            on_progress: awaited with every change of progress seen on the way, the latest when changes
+                come faster than it returns.
+
+        Raises:
+            ResearchError: ``job_not_found``, ``storage_failed``.
+        """
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + seconds
+        seen: tuple[float | None, str | None] = (None, None)
+        while True:
+            own = self._own.get(job_id)
+            # Taken before the state is read, so that no change between the two is missed.
+            changed = own.changed if own else None
+            job = own.job if own else await asyncio.to_thread(self._store.get, job_id)
+            if on_progress is not None and (job.progress, job.message) != seen:
+                seen = (job.progress, job.message)
+                await on_progress(*seen)
+            remaining = deadline - loop.time()
+            if not job.state.active or remaining <= 0:
+                return job
+            await _pause(changed, remaining)
+
+    async def cancel(self, job_id: str) -> Job:
+        """Stop a job.
+
+        A job of this process has ended, its work cleaned up, when this returns (as ``done`` when the
+        work was faster). Another process is asked to do so, and the job is returned still active.
+
+        Raises:
+            ResearchError: ``job_not_active`` when it had ended, ``job_not_found``, ``storage_failed``.
+        """
+        own = self._own.get(job_id)
+        if own is not None and own.job.state.active:
+            own.stop(Stop.CANCELLED)
+            await own.ended.wait()
+            return await self.get(job_id)
+        if own is not None or not await asyncio.to_thread(self._store.request_cancel, job_id):
+            job = await self.get(job_id)
+            raise ResearchError(
+                ErrorCode.JOB_NOT_ACTIVE,
+                f"the job {job_id!r} cannot be cancelled: it is {job.state.value} already",
+                hint="call get_job for how it ended",
+                details={"state": job.state.value},
+            )
+        return await self.get(job_id)
+
+    async def close(self) -> None:
+        """End every active job of this process as ``lost`` and stop. Idempotent."""
+        if self._heart is None:
+            return
+        if self._closing:
+            await self._closed.wait()
+            return
+        self._closing = True
+        try:
+            for own in list(self._own.values()):
+                own.stop(Stop.SERVER_STOPPED)
+            # The heart beats on meanwhile: cleaning up may take longer than a lease.
+            while self._tasks:
+                await asyncio.wait(self._tasks)
+            await self._write_ends()
+        finally:
+            self._closed.set()
+        await self._heart
+
+    def _live(self, stored: Job) -> Job:
+        own = self._own.get(stored.job_id)
+        # A state that is not written yet would contradict the filter and the total of the listing.
+        return own.job if own and own.job.state is stored.state else stored
+
+    def _spawn(self, coroutine: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
+        # The loop itself keeps no task alive.
+        task = asyncio.create_task(coroutine)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return task
+
+    async def _launch(self, kind: str, request: dict[str, Any], work: Work) -> OwnJob:
+        job = await asyncio.to_thread(self._store.create, kind, request, self._owner, self._lease())
+        own = OwnJob(job, self._store, self._now, work)
+        self._own[job.job_id] = own
+        self._spawn(self._see_through(own))
+        if self._closing:
+            own.stop(Stop.SERVER_STOPPED)
+        return own
+
+    async def _see_through(self, own: OwnJob) -> None:
+        await own.run()
+        self._forget(own)
+
+    def _forget(self, own: OwnJob) -> None:
+        if not own.unwritten:
+            self._own.pop(own.job.job_id, None)
+
+    def _lease(self) -> float:
+        return self._now() + self._lease_seconds
+
+    async def _heartbeat(self) -> None:
+        while not self._closed.is_set():
+            try:
+                await self._beat()
+            except Exception:
+                # A full disk or a busy database may pass; without a heart every job would be lost.
+                logger.exception("a heartbeat failed; the next one tries again")
+            with suppress(TimeoutError):
+                async with asyncio.timeout(self._heartbeat_seconds):
+                    await self._closed.wait()
+
+    async def _beat(self) -> None:
+        mine = [own for own in self._own.values() if own.job.state.active]
+        if mine:
+            renewed = await asyncio.to_thread(self._store.renew, self._owner, self._lease())
+            for own in mine:
+                if own.job.job_id not in renewed:
+                    own.stop(Stop.ENDED_ELSEWHERE)
+            for job_id in await asyncio.to_thread(self._store.cancel_requests, self._owner):
+                if job_id in self._own:
+                    self._own[job_id].stop(Stop.CANCELLED)
+        await self._write_ends()
+        await asyncio.to_thread(self._reap)
+
+    async def _write_ends(self) -> None:
+        for own in [own for own in self._own.values() if own.unwritten]:
+            await own.write_end()
+            self._forget(own)
+
+    def _reap(self) -> None:
+        others = self._store.active_owners() - {self._owner}
+        dead = frozenset(owner for owner in others if self._owner_is_dead(owner))
+        for job_id in self._store.reap(self._now(), dead):
+            logger.warning("%s was abandoned by its owner and is lost", job_id)
+
+
+async def _pause(changed: asyncio.Event | None, remaining: float) -> None:
+    if changed is None:
+        await asyncio.sleep(min(_POLL_INTERVAL, remaining))
+        return
+    with suppress(TimeoutError):
+        async with asyncio.timeout(remaining):
+            await changed.wait()
+
+
+def _stop_unwanted(launch: asyncio.Task[OwnJob]) -> None:
+    if not launch.cancelled() and launch.exception() is None:
+        launch.result().stop(Stop.CANCELLED)
