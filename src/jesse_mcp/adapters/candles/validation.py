@@ -45,7 +45,7 @@ def _not_positive(candles: CandleArray) -> Mask:
 
 
 def _high_not_highest(candles: CandleArray) -> Mask:
-    return np.asarray((candles[:, [OPEN, CLOSE, LOW]] > candles[:, [HIGH]]).any(axis=1))
+    return np.asarray((candles[:, [OPEN, CLOSE]] > candles[:, [HIGH]]).any(axis=1))
 
 
 def _low_not_lowest(candles: CandleArray) -> Mask:
@@ -67,11 +67,8 @@ PRICE_RULES = (
         "a price is not above zero (open {1}, close {2}, high {3}, low {4})",
         _not_positive,
     ),
-    Rule(
-        "high_not_highest",
-        "high {3} is below another price of the row (open {1}, close {2}, low {4})",
-        _high_not_highest,
-    ),
+    # A low above the high breaks one of these two as well, whatever the open is.
+    Rule("high_not_highest", "high {3} is below the open {1} or the close {2}", _high_not_highest),
     Rule("low_not_lowest", "low {4} is above the open {1} or the close {2}", _low_not_lowest),
     Rule("negative_volume", "volume {5} is negative", _negative_volume),
 )
