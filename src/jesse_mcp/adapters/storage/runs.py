@@ -67,7 +67,8 @@ class SqlRunStore:
         limit: int = 20,
         offset: int = 0,
     ) -> tuple[list[RunSummary], int]:
-        conditions = [_labelled(role, v) for role, v in ((_STRATEGY, strategy), (_SYMBOL, symbol)) if v]
+        labels = ((_STRATEGY, strategy), (_SYMBOL, symbol))
+        conditions = [_labelled(role, value) for role, value in labels if value is not None]
         if kind is not None:
             conditions.append(runs.c.kind == kind)
         query = select(runs.c.run_id, runs.c.summary).where(*conditions)

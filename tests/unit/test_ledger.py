@@ -1,0 +1,121 @@
+"""Every experiment is counted once."""
+
+import math
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from pydantic import ValidationError
+
+from jesse_mcp.adapters.storage.database import Database
+from jesse_mcp.adapters.storage.ledger import SqlTrialLedger
+from jesse_mcp.domain.errors import ErrorCode, ResearchError
+from jesse_mcp.domain.identity import new_id
+from jesse_mcp.domain.ledger import Trial, family_of
+
+
+@pytest.fixture
+def database(tmp_path: Path) -> Iterator[Database]:
+    database = Database.at(tmp_path / "records.db")
+    yield database
+    database.close()
+
+
+@pytest.fixture
+def ledger(database: Database) -> SqlTrialLedger:
+    return SqlTrialLedger(database)
+
+
+def trial(fingerprint: str, **changes: Any) -> Trial:
+    values: dict[str, Any] = {
+        "trial_id": new_id("trial"),
+        "created_at": "2026-01-01T00:00:00.000Z",
+        "family": "Trend",
+        "code_hash": "c0de",
+        "start_ms": 0,
+        "end_ms": 86_400_000,
+        "fingerprint": fingerprint,
+    }
+    return Trial(**values | changes)
+
+
+@settings(max_examples=50, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    returns=st.none() | st.lists(st.floats(allow_nan=False, allow_infinity=False)).map(tuple),
+    sharpe=st.none() | st.floats(allow_nan=False, allow_infinity=False),
+    parameters=st.dictionaries(st.text(), st.integers() | st.booleans() | st.floats() | st.text()),
+)
+def test_any_trial_comes_back_exactly(
+    ledger: SqlTrialLedger,
+    returns: tuple[float, ...] | None,
+    sharpe: float | None,
+    parameters: dict[str, Any],
+) -> None:
+    entry = trial(new_id("print"), daily_returns=returns, sharpe=sharpe, parameters=parameters)
+    assert ledger.record(entry)
+    (found,) = ledger.entries(limit=1)
+    assert repr(found) == repr(entry)
+
+
+def test_no_returns_and_an_empty_series_are_different_things(ledger: SqlTrialLedger) -> None:
+    ledger.record(trial("none"))
+    ledger.record(trial("empty", daily_returns=()))
+    assert [entry.daily_returns for entry in ledger.entries()] == [(), None]
+
+
+def test_the_same_experiment_counts_once_and_its_first_entry_stands(ledger: SqlTrialLedger) -> None:
+    assert ledger.record(trial("same", sharpe=1.0))
+    assert not ledger.record(trial("same", sharpe=2.0, family="Other"))
+    assert ledger.count() == 1
+    assert [entry.sharpe for entry in ledger.entries("Trend")] == [1.0]
+
+
+def test_two_threads_recording_the_same_experiments_count_each_once(ledger: SqlTrialLedger) -> None:
+    added: list[bool] = []
+
+    def record_all() -> None:
+        added.extend(ledger.record(trial(f"print {number}")) for number in range(20))
+
+    threads = [threading.Thread(target=record_all) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(added) == [False] * 20 + [True] * 20
+    assert ledger.count("Trend") == 20
+
+
+def test_families_are_counted_and_paged_apart(ledger: SqlTrialLedger) -> None:
+    for number in range(7):
+        ledger.record(trial(f"a{number}", family="A"))
+    ledger.record(trial("b", family="A+B"))
+    assert (ledger.count("A"), ledger.count("A+B"), ledger.count("B"), ledger.count()) == (7, 1, 0, 8)
+    pages = [ledger.entries("A", limit=3, offset=offset) for offset in (0, 3, 6, 9)]
+    assert [[entry.fingerprint for entry in page] for page in pages] == [
+        ["a6", "a5", "a4"],
+        ["a3", "a2", "a1"],
+        ["a0"],
+        [],
+    ]
+
+
+def test_a_family_does_not_depend_on_the_order_of_routes() -> None:
+    assert family_of(["Trend", "Revert", "Trend"]) == family_of(("Revert", "Trend")) == "Revert+Trend"
+
+
+def test_a_sharpe_that_is_no_number_must_be_null() -> None:
+    with pytest.raises(ValidationError):
+        trial("x", sharpe=math.nan)
+
+
+def test_a_damaged_series_says_so(database: Database, ledger: SqlTrialLedger) -> None:
+    ledger.record(trial("x", daily_returns=(0.1,)))
+    with database.writing() as connection:
+        connection.exec_driver_sql("UPDATE trials SET daily_returns = x'789c'")
+    with pytest.raises(ResearchError, match="cannot be decoded") as caught:
+        ledger.entries()
+    assert caught.value.code is ErrorCode.STORAGE_FAILED

@@ -1,0 +1,206 @@
+"""Runs come back as they were stored, bit for bit, and are found again."""
+
+import math
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from jesse_mcp.adapters.storage.database import Database
+from jesse_mcp.adapters.storage.runs import SqlRunStore
+from jesse_mcp.domain.backtests import EngineOutcome, EquityPoint, Trade
+from jesse_mcp.domain.errors import ErrorCode, ResearchError
+from jesse_mcp.domain.identity import new_id
+from jesse_mcp.domain.runs import RunRecord
+
+TEXT = st.text(st.characters(codec="utf-8"), max_size=20)
+FLOAT = st.floats(allow_nan=False, allow_infinity=False)
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | TEXT,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(TEXT, inner, max_size=3),
+    max_leaves=8,
+)
+OBJECT = st.dictionaries(TEXT, JSON, max_size=4)
+TEXTS = st.lists(TEXT, max_size=3).map(tuple)
+
+TRADES = st.builds(
+    Trade,
+    strategy=TEXT,
+    exchange=TEXT,
+    symbol=TEXT,
+    type=st.sampled_from(["long", "short"]),
+    opened_at=st.integers(),
+    closed_at=st.integers(),
+    **dict.fromkeys(
+        ("entry_price", "exit_price", "qty", "size", "fee", "pnl", "holding_period"),
+        FLOAT,
+    ),
+    pnl_percentage=st.none() | FLOAT,
+    orders=st.lists(OBJECT, max_size=2).map(tuple),
+)
+OUTCOMES = st.builds(
+    EngineOutcome,
+    metrics=st.dictionaries(TEXT, st.none() | FLOAT | st.integers() | TEXT, max_size=5),
+    undefined=st.dictionaries(TEXT, TEXT, max_size=2),
+    trades=st.lists(TRADES, max_size=3).map(tuple),
+    equity=st.lists(st.builds(EquityPoint, timestamp=st.integers(), balance=FLOAT), max_size=4).map(tuple),
+    equity_missing_reason=st.none() | TEXT,
+    hyperparameters=st.dictionaries(TEXT, st.booleans() | st.integers() | FLOAT | TEXT, max_size=4),
+    engine=st.dictionaries(TEXT, TEXT, max_size=2),
+    log_tail=TEXT,
+    timings=st.dictionaries(TEXT, FLOAT, max_size=2),
+)
+RECORDS = st.builds(
+    RunRecord,
+    run_id=st.builds(new_id, st.just("run")),
+    kind=TEXT,
+    created_at=st.datetimes().map(lambda moment: f"{moment.isoformat()}Z"),
+    fingerprint=TEXT,
+    strategies=TEXTS,
+    symbols=TEXTS,
+    title=st.none() | TEXT,
+    request=OBJECT,
+    code_hash=TEXT,
+    candle_hashes=st.dictionaries(TEXT, TEXT, max_size=2),
+    outcome=OUTCOMES,
+    benchmark=st.none() | OBJECT,
+    warnings=TEXTS,
+)
+
+
+@pytest.fixture
+def database(tmp_path: Path) -> Iterator[Database]:
+    database = Database.at(tmp_path / "records.db")
+    yield database
+    database.close()
+
+
+@pytest.fixture
+def store(database: Database) -> SqlRunStore:
+    return SqlRunStore(database)
+
+
+def record(run_id: str = "run_a", **changes: Any) -> RunRecord:
+    outcome = EngineOutcome(
+        metrics={"net_profit": 0.1 + 0.2},
+        undefined={},
+        trades=(),
+        equity=(),
+        hyperparameters={},
+        engine={"jesse": "3.5"},
+    )
+    values: dict[str, Any] = {
+        "run_id": run_id,
+        "kind": "backtest",
+        "created_at": "2026-01-01T00:00:00.000Z",
+        "fingerprint": f"print of {run_id}",
+        "strategies": ("Trend",),
+        "symbols": ("BTC-USDT",),
+        "title": None,
+        "request": {"start": "2024-01-01"},
+        "code_hash": "c0de",
+        "candle_hashes": {"BTC-USDT": "abc"},
+        "outcome": outcome,
+    }
+    return RunRecord(**values | changes)
+
+
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(run=RECORDS)
+def test_any_run_comes_back_exactly(store: SqlRunStore, run: RunRecord) -> None:
+    store.add(run)
+    # repr tells 1 from 1.0 from True, 0.0 from -0.0, and NaN equals itself.
+    assert repr(store.get(run.run_id)) == repr(run)
+
+
+def test_a_nan_in_a_free_form_field_is_not_turned_to_null(store: SqlRunStore) -> None:
+    store.add(record(request={"fee": math.nan, "limits": [math.inf, -math.inf, -0.0, 5e-324]}))
+    assert repr(store.get("run_a").request) == "{'fee': nan, 'limits': [inf, -inf, -0.0, 5e-324]}"
+
+
+def test_text_that_json_cannot_hold_is_refused_and_nothing_is_stored(store: SqlRunStore) -> None:
+    with pytest.raises(ResearchError, match="run_a") as caught:
+        store.add(record(title="half a pair: \ud800"))
+    assert caught.value.code is ErrorCode.STORAGE_FAILED
+    assert store.page() == ([], 0)
+
+
+def test_an_unknown_run_names_the_id_and_the_next_call(store: SqlRunStore) -> None:
+    with pytest.raises(ResearchError, match="run_nope") as caught:
+        store.get("run_nope")
+    assert caught.value.code is ErrorCode.RUN_NOT_FOUND
+    assert "list_runs" in str(caught.value.hint)
+
+
+def test_a_run_is_never_replaced(store: SqlRunStore) -> None:
+    store.add(record(title="first"))
+    with pytest.raises(ResearchError, match="stored already") as caught:
+        store.add(record(title="second"))
+    assert caught.value.code is ErrorCode.STORAGE_FAILED
+    assert store.get("run_a").title == "first"
+
+
+def test_find_gives_the_latest_run_of_an_experiment(store: SqlRunStore) -> None:
+    assert store.find("same") is None
+    store.add(record("run_late", fingerprint="same", created_at="2026-01-02T00:00:00.000Z"))
+    store.add(record("run_early", fingerprint="same", created_at="2026-01-01T00:00:00.000Z"))
+    found = store.find("same")
+    assert found is not None
+    assert found.run_id == "run_late"
+
+
+def test_a_listing_has_the_headline_of_each_run(store: SqlRunStore) -> None:
+    store.add(record(title="mine", strategies=("A", "B", "A"), symbols=("ETH-USDT",)))
+    (line,), total = store.page()
+    assert total == 1
+    assert (line.run_id, line.kind, line.title) == ("run_a", "backtest", "mine")
+    assert (line.strategies, line.symbols) == (("A", "B", "A"), ("ETH-USDT",))
+    assert line.metrics == {"net_profit": 0.1 + 0.2}
+    assert line.request == {"start": "2024-01-01"}
+
+
+def test_filters_combine(store: SqlRunStore) -> None:
+    store.add(record("run_1", strategies=("A", "B"), symbols=("BTC-USDT", "ETH-USDT")))
+    store.add(record("run_2", strategies=("A",), symbols=("ETH-USDT",), kind="other"))
+    store.add(record("run_3", strategies=("C",), symbols=("BTC-USDT",)))
+
+    def ids(**filters: str) -> list[str]:
+        lines, total = store.page(
+            strategy=filters.get("strategy"), symbol=filters.get("symbol"), kind=filters.get("kind")
+        )
+        assert total == len(lines)
+        return [line.run_id for line in lines]
+
+    assert ids() == ["run_3", "run_2", "run_1"]
+    assert ids(strategy="A") == ["run_2", "run_1"]
+    assert ids(strategy="A", symbol="BTC-USDT") == ["run_1"]
+    assert ids(symbol="ETH-USDT", kind="other") == ["run_2"]
+    # A symbol is no strategy, and a filter is compared whole.
+    assert ids(strategy="ETH-USDT") == []
+    assert ids(symbol="ETH") == []
+    assert ids(strategy="") == []
+
+
+def test_pages_do_not_overlap_when_every_run_has_the_same_time(store: SqlRunStore) -> None:
+    names = [f"run_{number:02d}" for number in range(23)]
+    for name in names:
+        store.add(record(name))
+    seen: list[str] = []
+    for offset in range(0, 25, 5):
+        lines, total = store.page(limit=5, offset=offset)
+        assert total == 23
+        seen += [line.run_id for line in lines]
+    assert seen == names[::-1]
+
+
+def test_a_damaged_record_says_so(database: Database, store: SqlRunStore) -> None:
+    store.add(record())
+    with database.writing() as connection:
+        connection.exec_driver_sql("UPDATE runs SET record = x'00'")
+    with pytest.raises(ResearchError, match="cannot be decoded") as caught:
+        store.get("run_a")
+    assert caught.value.code is ErrorCode.STORAGE_FAILED
+    assert store.page()[1] == 1, "the others stay listed"
