@@ -31,6 +31,7 @@ class Settings(BaseSettings):
     )
     run_timeout: float = Field(default=3600.0, gt=0, description="seconds one run may take")
     run_memory_mb: int = Field(default=4096, ge=64, description="memory one run may add, in MiB")
+    prewarm: bool = Field(default=True, description="load Jesse when the server starts, not at the first run")
     log_level: str = Field(default="INFO", description="DEBUG, INFO, WARNING or ERROR")
 
     @field_validator("home", "cache", "jesse_python")

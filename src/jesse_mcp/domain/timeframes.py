@@ -73,3 +73,8 @@ def iso_minute(timestamp_ms: int) -> str:
 def iso_date(timestamp_ms: int) -> str:
     """The UTC calendar day of ``timestamp_ms`` as ``YYYY-MM-DD``."""
     return iso_minute(timestamp_ms)[:10]
+
+
+def parse_minute(text: str) -> int:
+    """Inverse of :func:`iso_minute`: epoch milliseconds."""
+    return int(datetime.strptime(text, "%Y-%m-%dT%H:%MZ").replace(tzinfo=UTC).timestamp() * 1000)

@@ -1,0 +1,120 @@
+"""The only place that picks adapters for ports."""
+
+import asyncio
+from contextlib import suppress
+from pathlib import Path
+
+from jesse_mcp import __version__
+from jesse_mcp.adapters.candles.file_reader import CandleFiles
+from jesse_mcp.adapters.candles.parquet_store import ParquetCandleStore
+from jesse_mcp.adapters.embedded.engine import EmbeddedEngine
+from jesse_mcp.adapters.storage.database import Database
+from jesse_mcp.adapters.storage.jobs import SqlJobStore
+from jesse_mcp.adapters.storage.ledger import SqlTrialLedger
+from jesse_mcp.adapters.storage.owner import owner_id, owner_is_dead
+from jesse_mcp.adapters.storage.runs import SqlRunStore
+from jesse_mcp.adapters.strategies.catalog import load_catalog
+from jesse_mcp.adapters.strategies.folder_store import FolderStrategyStore
+from jesse_mcp.domain.catalog import JesseCatalog
+from jesse_mcp.domain.errors import ErrorCode, ResearchError
+from jesse_mcp.domain.exchanges import resolve_exchange
+from jesse_mcp.services.backtest_plan import BacktestPlanner
+from jesse_mcp.services.backtests import BacktestService
+from jesse_mcp.services.candles import CandleService
+from jesse_mcp.services.jobs import JobService
+from jesse_mcp.services.runs import RunService
+from jesse_mcp.services.strategies import StrategyService
+from jesse_mcp.services.system import SystemService
+from jesse_mcp.settings import Settings
+
+
+class Application:
+    """Every service over one home folder. Making one touches the home folder but starts nothing.
+
+    Raises:
+        ResearchError: ``storage_failed`` when the home folder or its database cannot be used.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        make_home(settings.home)
+        self.settings = settings
+        self.catalog = load_catalog()
+        self.engine = EmbeddedEngine(
+            settings.cache,
+            settings.jesse_python,
+            settings.workers,
+            settings.run_timeout,
+            settings.run_memory_mb,
+        )
+        candle_store = ParquetCandleStore(settings.home / "candles")
+        strategy_store = FolderStrategyStore(settings.home)
+        self._database = Database.at(settings.home / "research.sqlite")
+        runs = SqlRunStore(self._database)
+        jobs = SqlJobStore(self._database)
+        ledger = SqlTrialLedger(self._database)
+        self.candles = _candle_service(candle_store, self.catalog)
+        self.strategies = StrategyService(strategy_store, self.catalog)
+        self.jobs = JobService(jobs, owner_id(), owner_is_dead)
+        self.runs = RunService(runs)
+        self.backtests = BacktestService(
+            BacktestPlanner(strategy_store, candle_store, self.catalog, self.engine),
+            self.engine,
+            candle_store,
+            runs,
+            ledger,
+            self.jobs,
+        )
+        self.system = SystemService(
+            __version__, settings.home, self.engine, candle_store, strategy_store, runs, jobs, ledger
+        )
+        self._warming: asyncio.Task[None] | None = None
+
+    async def start(self) -> None:
+        """Take up work: jobs abandoned by dead processes are marked, the engine warms up behind.
+
+        Raises:
+            ResearchError: ``storage_failed``.
+        """
+        await self.jobs.start()
+        if self.settings.prewarm:
+            self._warming = asyncio.create_task(self._warm())
+
+    async def _warm(self) -> None:
+        # An engine that is not installed is no reason not to serve: the run that needs it says so.
+        with suppress(ResearchError):
+            await self.engine.warm()
+
+    async def close(self) -> None:
+        """Stop every job and every process. Idempotent."""
+        if self._warming is not None:
+            self._warming.cancel()
+            await asyncio.gather(self._warming, return_exceptions=True)
+        await self.jobs.close()
+        await self.engine.close()
+        await asyncio.to_thread(self._database.close)
+
+
+def open_candle_service(settings: Settings) -> CandleService:
+    """The candle service alone, for commands that need no engine."""
+    make_home(settings.home)
+    return _candle_service(ParquetCandleStore(settings.home / "candles"), load_catalog())
+
+
+def make_home(home: Path) -> None:
+    """Create the home folder, readable by its owner only.
+
+    Raises:
+        ResearchError: ``storage_failed``.
+    """
+    try:
+        home.mkdir(parents=True, exist_ok=True, mode=0o700)
+    except OSError as error:
+        raise ResearchError(
+            ErrorCode.STORAGE_FAILED,
+            f"the home folder {home} cannot be made: {error.strerror}",
+            hint="set JESSE_MCP_HOME to a folder you may write to",
+        ) from error
+
+
+def _candle_service(store: ParquetCandleStore, catalog: JesseCatalog) -> CandleService:
+    return CandleService(store, CandleFiles(), lambda name: resolve_exchange(name, catalog).name)

@@ -1,0 +1,51 @@
+"""The MCP server: an application behind tools."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from fastmcp import FastMCP
+
+from jesse_mcp import __version__
+from jesse_mcp.composition import Application
+from jesse_mcp.server import (
+    backtest_tools,
+    candle_tools,
+    job_tools,
+    run_tools,
+    strategy_tools,
+    system_tools,
+)
+from jesse_mcp.server.errors import ErrorMiddleware
+
+INSTRUCTIONS = """\
+A research desk on the Jesse trading framework: real backtests of real strategies on stored candles.
+Start with system_status. Then: candles_available (fill with candles_import), strategy_list or
+strategy_write, backtest, run_get, run_compare. Dates are UTC days, end_date exclusive. Every number comes
+from Jesse or from a stated formula; what cannot be computed is null with the reason. Every distinct
+experiment is counted: the more you try, the less a good result means, so say how many you tried. Errors
+carry a code, a message, and a hint with the call that helps.
+"""
+
+
+def build_server(application: Application) -> FastMCP:
+    """A server over ``application``, which starts and stops with it."""
+
+    @asynccontextmanager
+    async def lifespan(_: FastMCP) -> AsyncIterator[None]:
+        await application.start()
+        try:
+            yield
+        finally:
+            await application.close()
+
+    server: FastMCP = FastMCP(
+        "jesse-mcp",
+        instructions=INSTRUCTIONS,
+        version=__version__,
+        lifespan=lifespan,
+        middleware=[ErrorMiddleware()],
+        on_duplicate="error",
+    )
+    for tools in (system_tools, candle_tools, strategy_tools, backtest_tools, run_tools, job_tools):
+        tools.register(server, application)
+    return server

@@ -1,0 +1,52 @@
+"""``job_list``, ``job_get``, ``job_cancel``."""
+
+from typing import Annotated, Literal
+
+from fastmcp import Context, FastMCP
+from pydantic import Field
+
+from jesse_mcp.composition import Application
+from jesse_mcp.domain.jobs import Job, JobState
+from jesse_mcp.domain.model import Value
+from jesse_mcp.server.progress import notifier
+from jesse_mcp.server.registration import add_tool
+
+JobStateName = Literal["queued", "running", "done", "failed", "cancelled", "lost"]
+
+
+class JobPage(Value):
+    jobs: tuple[Job, ...]
+    total: int = Field(description="how many match in all")
+
+
+def register(server: FastMCP, application: Application) -> None:
+    async def job_list(
+        state: Annotated[JobStateName | None, Field(description="only jobs in this state")] = None,
+        limit: Annotated[int, Field(ge=1, le=200)] = 20,
+        offset: Annotated[int, Field(ge=0)] = 0,
+    ) -> JobPage:
+        """Jobs, newest first. A job is lost when the server that ran it died; its error says why."""
+        jobs, total = await application.jobs.page(
+            state=None if state is None else JobState(state), limit=limit, offset=offset
+        )
+        # The log and the traceback are for job_get.
+        return JobPage(jobs=tuple(job.model_copy(update={"log_tail": ""}) for job in jobs), total=total)
+
+    async def job_get(
+        job_id: str,
+        context: Context,
+        wait_seconds: Annotated[
+            float,
+            Field(ge=0, le=600, description="wait this long for the job to end; 0 returns its state now"),
+        ] = 0,
+    ) -> Job:
+        """One job: state, progress, error, the end of its log, and its run_id when done (see run_get)."""
+        return await application.jobs.wait(job_id, wait_seconds, notifier(context))
+
+    async def job_cancel(job_id: str) -> Job:
+        """Stop a queued or running job; its processes are dead when this returns."""
+        return await application.jobs.cancel(job_id)
+
+    add_tool(server, job_list, title="List jobs", read_only=True)
+    add_tool(server, job_get, title="Get a job", read_only=True)
+    add_tool(server, job_cancel, title="Cancel a job", destructive=True, idempotent=True)

@@ -1,0 +1,49 @@
+"""``run_list``, ``run_get``, ``run_compare``."""
+
+from typing import Annotated
+
+from fastmcp import FastMCP
+from pydantic import Field
+
+from jesse_mcp.composition import Application
+from jesse_mcp.domain.candles import parse_symbol
+from jesse_mcp.server.registration import add_tool
+from jesse_mcp.services.run_view import RunView, Section
+from jesse_mcp.services.runs import Comparison, RunList
+
+
+def register(server: FastMCP, application: Application) -> None:
+    async def run_list(
+        strategy: Annotated[str | None, Field(description="only runs with this strategy")] = None,
+        symbol: Annotated[str | None, Field(description="only runs that traded this symbol")] = None,
+        limit: Annotated[int, Field(ge=1, le=200)] = 20,
+        offset: Annotated[int, Field(ge=0)] = 0,
+    ) -> RunList:
+        """Finished runs with their headline metrics, newest first."""
+        wanted = None if symbol is None else parse_symbol(symbol)
+        return await application.runs.page(strategy, wanted, limit, offset)
+
+    async def run_get(
+        run_id: str,
+        include: Annotated[
+            list[Section] | None,
+            Field(
+                description="sections to add: trades, orders (trades with their orders), equity, log, provenance"
+            ),
+        ] = None,
+        limit: Annotated[int, Field(ge=1, le=1000, description="trades or equity points a page")] = 50,
+        offset: Annotated[int, Field(ge=0)] = 0,
+    ) -> RunView:
+        """One finished run: what was asked, Jesse's metrics, and the sections you ask for."""
+        return await application.runs.get(run_id, frozenset(include or ()), offset, limit)
+
+    async def run_compare(
+        run_ids: Annotated[list[str], Field(description="2 to 20 runs, one column each")],
+        metrics: Annotated[list[str] | None, Field(description="default: all metrics")] = None,
+    ) -> Comparison:
+        """Runs side by side: metrics, what was asked differently, whether code and candles were the same."""
+        return await application.runs.compare(tuple(run_ids), None if metrics is None else tuple(metrics))
+
+    add_tool(server, run_list, title="List runs", read_only=True)
+    add_tool(server, run_get, title="Get a run", read_only=True)
+    add_tool(server, run_compare, title="Compare runs", read_only=True)

@@ -1,0 +1,101 @@
+"""A backtest with everything it depends on pinned: request, code, candles, engine."""
+
+import hashlib
+import json
+from dataclasses import dataclass
+
+from jesse_mcp.domain.backtests import EngineRun
+from jesse_mcp.domain.candles import SeriesKey
+from jesse_mcp.domain.catalog import JesseCatalog
+from jesse_mcp.domain.errors import ErrorCode, ResearchError
+from jesse_mcp.domain.exchanges import resolve_exchange
+from jesse_mcp.domain.strategies import Severity
+from jesse_mcp.domain.timeframes import MINUTE_MS, parse_date, timeframe_minutes
+from jesse_mcp.ports.candle_store import CandleStore
+from jesse_mcp.ports.engine import BacktestEngine
+from jesse_mcp.ports.strategy_store import StrategyStore
+from jesse_mcp.services.backtest_request import BacktestArguments, complete, parsed_routes
+from jesse_mcp.services.candle_slices import CandleSlicer, period, series_of
+from jesse_mcp.services.validation import validate_source
+
+_FINDINGS_IN_WARNINGS = 5
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What will be run and what identifies its answer."""
+
+    run: EngineRun
+    code_hash: str
+    candle_hashes: dict[str, str]
+    fingerprint: str
+    warnings: tuple[str, ...]
+
+
+class BacktestPlanner:
+    """Blocking; called in a thread."""
+
+    def __init__(
+        self, strategies: StrategyStore, candles: CandleStore, catalog: JesseCatalog, engine: BacktestEngine
+    ) -> None:
+        self._strategies = strategies
+        self._catalog = catalog
+        self._engine = engine
+        self._slicer = CandleSlicer(candles)
+
+    def plan(self, arguments: BacktestArguments) -> Plan:
+        """Check everything that can be checked without running.
+
+        Raises:
+            ResearchError: ``invalid_argument``, ``strategy_not_found``, ``candles_missing``,
+                ``engine_not_installed``.
+        """
+        request = complete(arguments, self._catalog, self._end(arguments))
+        if request.end_ms <= request.start_ms:
+            raise ResearchError(
+                ErrorCode.INVALID_ARGUMENT,
+                f"the period is {period(request)}, which holds no candle",
+                hint="end_date is exclusive: give one at least a day after start_date",
+            )
+        source = self._strategies.source(frozenset(route.strategy for route in request.routes))
+        slices = self._slicer.cut(request)
+        run = EngineRun(request=request, source=source.files, candles=slices)
+        hashes = {f"{part.symbol} on {part.exchange}": part.content_hash for part in slices}
+        identity = {
+            "request": request.model_dump(mode="json"),
+            "code": source.code_hash,
+            "candles": hashes,
+            "engine": self._engine.identity(),
+        }
+        return Plan(
+            run=run,
+            code_hash=source.code_hash,
+            candle_hashes=hashes,
+            fingerprint=hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest(),
+            warnings=tuple(self._warnings(run)),
+        )
+
+    def _end(self, arguments: BacktestArguments) -> int:
+        if arguments.end_date is not None:
+            return parse_date(arguments.end_date, "end_date")
+        exchange = resolve_exchange(arguments.exchange, self._catalog)
+        probe = complete(arguments, self._catalog, 0)
+        keys = [SeriesKey(exchange=exchange.name, symbol=r.symbol) for r in parsed_routes(arguments)]
+        return self._slicer.last_full_day(list(dict.fromkeys([*keys, *series_of(probe)])))
+
+    def _warnings(self, run: EngineRun) -> list[str]:
+        request = run.request
+        warnings = [
+            f"{timeframe} candles do not start at {period(request)[:10]}: Jesse counts them from the start of "
+            "the run, so they differ from the exchange's own"
+            for timeframe in sorted({route.timeframe for route in request.routes})
+            if request.start_ms % (timeframe_minutes(timeframe) * MINUTE_MS)
+        ]
+        for name in dict.fromkeys(route.strategy for route in request.routes):
+            report = validate_source(self._strategies.read(name), self._catalog, name)
+            warnings += [
+                f"{name} line {finding.line}: {finding.message}"
+                for finding in report.findings[:_FINDINGS_IN_WARNINGS]
+                if finding.severity in (Severity.ERROR, Severity.WARNING)
+            ]
+        return warnings

@@ -1,0 +1,162 @@
+"""Which rows of which mapped series a run reads, proved complete before it starts."""
+
+import bisect
+import hashlib
+from collections import OrderedDict
+from pathlib import Path
+
+import numpy as np
+
+from jesse_mcp.domain.backtests import BacktestRequest, CandleSlice
+from jesse_mcp.domain.candles import SeriesKey
+from jesse_mcp.domain.errors import ErrorCode, ResearchError
+from jesse_mcp.domain.timeframes import (
+    DAY_MS,
+    MINUTE_MS,
+    iso_date,
+    iso_minute,
+    parse_minute,
+    timeframe_minutes,
+)
+from jesse_mcp.ports.candle_store import CandleStore
+
+_REMEMBERED_HASHES = 256
+_COLUMNS = 6
+
+
+class CandleSlicer:
+    """Cuts the stored series to what a request needs."""
+
+    def __init__(self, store: CandleStore) -> None:
+        self._store = store
+        self._hashes: OrderedDict[tuple[str, int, int], str] = OrderedDict()
+
+    def last_full_day(self, keys: list[SeriesKey]) -> int:
+        """The latest midnight (epoch ms, exclusive end) up to which every series has candles.
+
+        Raises:
+            ResearchError: ``candles_missing`` for a series that is not stored at all.
+        """
+        ends = []
+        for key in keys:
+            summary = self._store.summary(key)
+            if summary is None:
+                raise self._nothing(key)
+            ends.append((parse_minute(summary.last) + MINUTE_MS) // DAY_MS * DAY_MS)
+        return min(ends)
+
+    def cut(self, request: BacktestRequest) -> tuple[CandleSlice, ...]:
+        """A slice for every series of the request.
+
+        Raises:
+            ResearchError: ``candles_missing`` naming the first missing range and the call that fills it.
+        """
+        warm_start = warm_up_start(request)
+        return tuple(self._slice(key, warm_start, request) for key in series_of(request))
+
+    def _slice(self, key: SeriesKey, warm_start: int, request: BacktestRequest) -> CandleSlice:
+        if self._store.summary(key) is None:
+            raise self._nothing(key, warm_start, request.end_ms)
+        mapped = self._store.mapped(key)
+        rows = np.memmap(mapped.path, dtype="<f8", mode="r", shape=(mapped.rows, _COLUMNS))
+        first, trading, end = (
+            bisect.bisect_left(range(mapped.rows), moment, key=lambda row: float(rows[row, 0]))
+            for moment in (warm_start, request.start_ms, request.end_ms)
+        )
+        if end - first != (request.end_ms - warm_start) // MINUTE_MS:
+            raise self._incomplete(key, warm_start, request)
+        return CandleSlice(
+            exchange=key.exchange,
+            symbol=key.symbol,
+            path=mapped.path,
+            total_rows=mapped.rows,
+            start_row=first,
+            trading_row=trading,
+            end_row=end,
+            content_hash=self._hash(mapped.content_hash, Path(mapped.path), first, end),
+        )
+
+    def _hash(self, series: str, path: Path, first: int, end: int) -> str:
+        """Of the rows read only, so that candles added later leave old results valid."""
+        memory = (series, first, end)
+        if memory not in self._hashes:
+            rows = np.memmap(
+                path, dtype="<f8", mode="r", offset=first * 8 * _COLUMNS, shape=(end - first, _COLUMNS)
+            )
+            self._hashes[memory] = hashlib.sha256(np.ascontiguousarray(rows).data).hexdigest()
+            if len(self._hashes) > _REMEMBERED_HASHES:
+                self._hashes.popitem(last=False)
+        return self._hashes[memory]
+
+    def _nothing(self, key: SeriesKey, start: int | None = None, end: int | None = None) -> ResearchError:
+        wanted = (
+            "" if start is None or end is None else f", needed are {iso_minute(start)} to {iso_minute(end)}"
+        )
+        return ResearchError(
+            ErrorCode.CANDLES_MISSING,
+            f"no candles of {key} are stored{wanted}",
+            hint=_import_call(key),
+            details={"exchange": key.exchange, "symbol": key.symbol},
+        )
+
+    def _incomplete(self, key: SeriesKey, warm_start: int, request: BacktestRequest) -> ResearchError:
+        coverage = self._store.coverage(key, warm_start, request.end_ms, max_gaps=10)
+        gap = coverage.first_missing
+        if gap is None:
+            raise ResearchError(
+                ErrorCode.STORAGE_FAILED,
+                f"the stored candles of {key} do not match their index",
+                hint="delete the series with candles_delete and import it again",
+            )
+        warming = gap.start < iso_minute(request.start_ms)
+        part = (
+            f" (of these, the {request.warm_up_candles} warm-up candles start at {iso_minute(warm_start)})"
+            if warming
+            else ""
+        )
+        return ResearchError(
+            ErrorCode.CANDLES_MISSING,
+            f"candles of {key} are missing from {gap.start} to {gap.end}: {coverage.present} of "
+            f"{coverage.expected} minutes are stored{part}",
+            hint=_import_call(key)
+            + (
+                ", or start later, or lower warm_up_candles"
+                if warming
+                else ", or choose a range without gaps"
+            ),
+            details={
+                "exchange": key.exchange,
+                "symbol": key.symbol,
+                "needed_start": iso_minute(warm_start),
+                "needed_end": iso_minute(request.end_ms),
+                "coverage": coverage.model_dump(),
+            },
+        )
+
+
+def series_of(request: BacktestRequest) -> list[SeriesKey]:
+    """Every series the request reads, traded ones first, each once."""
+    keys = [SeriesKey(exchange=request.exchange, symbol=route.symbol) for route in request.routes]
+    keys += [
+        SeriesKey(exchange=route.exchange or request.exchange, symbol=route.symbol)
+        for route in request.data_routes
+    ]
+    return list(dict.fromkeys(keys))
+
+
+def warm_up_start(request: BacktestRequest) -> int:
+    """First minute of warm-up: whole candles of the longest timeframe, on its clock, before the start."""
+    timeframes = [route.timeframe for route in request.routes]
+    timeframes += [route.timeframe for route in request.data_routes]
+    longest = MINUTE_MS * max(timeframe_minutes(timeframe) for timeframe in timeframes)
+    if request.warm_up_candles == 0:
+        return request.start_ms
+    return (request.start_ms - request.warm_up_candles * longest) // longest * longest
+
+
+def _import_call(key: SeriesKey) -> str:
+    return f"fill it with candles_import(path=..., exchange={key.exchange!r}, symbol={key.symbol!r})"
+
+
+def period(request: BacktestRequest) -> str:
+    return f"{iso_date(request.start_ms)} to {iso_date(request.end_ms)} (exclusive)"
