@@ -1,0 +1,306 @@
+"""One file, several processes, any failure named: the database under the stores."""
+
+import contextlib
+import sqlite3
+import subprocess
+import sys
+import tempfile
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from sqlalchemy import CreateTable, inspect, select
+from sqlalchemy.dialects import postgresql
+from sqlalchemy.schema import CreateIndex
+
+from jesse_mcp.adapters.storage import migrations, tables
+from jesse_mcp.adapters.storage.database import Database
+from jesse_mcp.adapters.storage.jobs import SqlJobStore
+from jesse_mcp.adapters.storage.ledger import SqlTrialLedger
+from jesse_mcp.domain.errors import ErrorCode, ResearchError
+
+WRITER = """
+import sys
+from pathlib import Path
+from jesse_mcp.adapters.storage.database import Database
+from jesse_mcp.adapters.storage.jobs import SqlJobStore
+from jesse_mcp.domain.jobs import JobState
+
+name, path = sys.argv[1], Path(sys.argv[2])
+print("ready", flush=True)
+sys.stdin.readline()
+database = Database.at(path)
+store = SqlJobStore(database)
+for number in range(60):
+    job = store.create("backtest", {"number": number}, name, 1e12)
+    assert store.start(job.job_id)
+    store.report(job.job_id, 0.5, "half", "log")
+    store.renew(name, 2e12)
+    store.reap(0.0, frozenset())
+    assert store.finish(job.job_id, JobState.DONE, run_id="run_x")
+database.close()
+"""
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "home" / "records.db"
+
+
+@pytest.fixture
+def database(path: Path) -> Iterator[Database]:
+    database = Database.at(path)
+    yield database
+    database.close()
+
+
+def versions(database: Database) -> list[int]:
+    with database.reading() as connection:
+        return list(connection.execute(select(tables.schema_version.c.version)).scalars())
+
+
+def failure(database: Database) -> ResearchError:
+    with pytest.raises(ResearchError) as caught:
+        SqlJobStore(database).create("backtest", {}, "me", 0.0)
+    assert caught.value.code is ErrorCode.STORAGE_FAILED
+    assert caught.value.hint
+    return caught.value
+
+
+def test_nothing_is_touched_before_the_first_use(path: Path, database: Database) -> None:
+    assert not path.parent.exists()
+    assert versions(database) == [1, 2]
+    assert path.exists()
+
+
+def test_processes_that_create_and_write_one_file_do_not_disturb_each_other(path: Path) -> None:
+    with contextlib.ExitStack() as stack:
+        writers = [
+            stack.enter_context(
+                subprocess.Popen(
+                    [sys.executable, "-c", WRITER, name, str(path)],
+                    stdin=subprocess.PIPE,
+                    stdout=subprocess.PIPE,
+                    stderr=subprocess.PIPE,
+                    text=True,
+                )
+            )
+            for name in ("one", "two", "three")
+        ]
+        for writer in writers:
+            assert writer.stdout is not None
+            assert writer.stdout.readline() == "ready\n"
+        # All at once: the file does not exist yet, so they race to create it as well.
+        for writer in writers:
+            assert writer.stdin is not None
+            writer.stdin.write("go\n")
+            writer.stdin.flush()
+        for writer in writers:
+            _, errors = writer.communicate(timeout=120)
+            assert (writer.returncode, errors) == (0, "")
+    database = Database.at(path)
+    jobs, total = SqlJobStore(database).page(limit=1000)
+    database.close()
+    assert total == len(jobs) == 180
+    assert {job.state.value for job in jobs} == {"done"}
+
+
+def test_a_transaction_that_reads_before_it_writes_waits_for_others(database: Database, path: Path) -> None:
+    store, other = SqlJobStore(database), Database.at(path)
+    job = store.create("backtest", {}, "me", 0.0)
+    entered, errors = threading.Event(), []
+
+    def cancel_elsewhere() -> None:
+        entered.set()
+        try:
+            SqlJobStore(other).request_cancel(job.job_id)
+        except ResearchError as error:
+            errors.append(error)
+
+    thread = threading.Thread(target=cancel_elsewhere)
+    with database.writing() as connection:
+        connection.execute(select(tables.jobs)).all()
+        thread.start()
+        assert entered.wait(10)
+        connection.execute(tables.jobs.update().values(owner="you"))
+    thread.join()
+    other.close()
+    assert errors == []
+    assert store.cancel_requests("you") == [job.job_id]
+
+
+def test_a_reader_is_not_held_up_by_a_writer(database: Database) -> None:
+    store = SqlJobStore(database)
+    job = store.create("backtest", {}, "me", 0.0)
+    with database.writing() as connection:
+        connection.execute(tables.jobs.delete())
+        assert store.get(job.job_id) == job
+    assert store.page() == ([], 0)
+
+
+def test_a_failed_transaction_leaves_nothing(database: Database) -> None:
+    store = SqlJobStore(database)
+    store.create("backtest", {}, "me", 0.0)
+    with pytest.raises(ResearchError, match="SQLITE_ERROR"):
+        _delete_then_fail(database)
+    assert store.page()[1] == 1
+
+
+def _delete_then_fail(database: Database) -> None:
+    with database.writing() as connection:
+        connection.execute(tables.jobs.delete())
+        connection.exec_driver_sql("no such statement")
+
+
+def test_opening_again_migrates_nothing(database: Database) -> None:
+    versions(database)
+    database.close()
+    assert versions(database) == [1, 2]
+    with database.writing() as connection:
+        migrations.apply(connection, migrations.MIGRATIONS)
+    assert versions(database) == [1, 2]
+
+
+def test_migrated_and_declared_schema_agree(database: Database) -> None:
+    with database.reading() as connection:
+        inspector = inspect(connection)
+        assert set(inspector.get_table_names()) == set(tables.metadata.tables)
+        for table in tables.metadata.tables.values():
+            columns = [column["name"] for column in inspector.get_columns(table.name)]
+            assert columns == [column.name for column in table.columns]
+            indexes = {index["name"] for index in inspector.get_indexes(table.name)}
+            assert indexes >= {index.name for index in table.indexes}
+
+
+def test_an_older_file_is_brought_forward_with_its_rows(path: Path) -> None:
+    old = Database.at(path)
+    old_only = Database(old._url, steps=migrations.MIGRATIONS[:1])
+    job = SqlJobStore(old_only).create("backtest", {}, "me", 0.0)
+    old_only.close()
+    assert SqlTrialLedger(old).count() == 0
+    assert versions(old) == [1, 2]
+    assert SqlJobStore(old).get(job.job_id) == job
+    old.close()
+
+
+def test_a_migration_that_fails_changes_nothing(path: Path, database: Database) -> None:
+    def broken(connection: object) -> None:
+        raise ZeroDivisionError
+
+    broken_database = Database(database._url, steps=(*migrations.MIGRATIONS, broken))
+    with pytest.raises(ZeroDivisionError), broken_database.reading():
+        pytest.fail("must not open")
+    with contextlib.closing(sqlite3.connect(path)) as connection:
+        assert connection.execute("SELECT count(*) FROM sqlite_master").fetchone() == (0,)
+    assert versions(database) == [1, 2]
+
+
+def test_a_schema_of_a_newer_version_is_refused_and_left_alone(database: Database, path: Path) -> None:
+    with database.writing() as connection:
+        connection.execute(tables.schema_version.insert().values(version=99))
+    database.close()
+    error = failure(database)
+    assert "99" in error.message
+    assert error.details == {"schema_version": 99, "known_version": 2}
+    assert "upgrade" in str(error.hint)
+
+
+def test_a_file_that_is_no_database_is_named_as_such(path: Path, database: Database) -> None:
+    path.parent.mkdir()
+    path.write_text("candles, open, high\n" * 200)
+    error = failure(database)
+    assert "not a database" in error.message
+    assert str(path.parent) not in str(error.to_dict())
+
+
+def test_a_damaged_file_is_named_as_such(path: Path, database: Database) -> None:
+    store = SqlJobStore(database)
+    for _ in range(50):
+        store.create("backtest", {"pad": "x" * 500}, "me", 0.0)
+    database.close()
+    content = bytearray(path.read_bytes())
+    content[4096:] = b"\xff" * (len(content) - 4096)
+    path.write_bytes(content)
+    error = failure(database)
+    assert "damaged" in error.message
+    assert "backup" in str(error.hint)
+
+
+def test_a_full_disk_is_named_and_loses_nothing_that_was_stored(database: Database) -> None:
+    store = SqlJobStore(database)
+    job = store.create("backtest", {}, "me", 0.0)
+    with database.writing() as connection:
+        pages = connection.exec_driver_sql("PRAGMA page_count").scalar_one()
+        # The pool hands the same connection to the next caller, and its limit with it.
+        connection.exec_driver_sql(f"PRAGMA max_page_count={pages}")
+    with pytest.raises(ResearchError, match="disk is full") as caught:
+        store.create("backtest", {"pad": "x" * 100_000}, "me", 0.0)
+    assert caught.value.code is ErrorCode.STORAGE_FAILED
+    assert "free disk space" in str(caught.value.hint)
+    database.close()
+    assert store.page() == ([job], 1)
+
+
+def test_a_database_that_stays_locked_is_reported(path: Path, database: Database) -> None:
+    SqlJobStore(database).page()
+    impatient = Database.at(path, busy_seconds=0.05)
+    with database.writing():
+        error = failure(impatient)
+    impatient.close()
+    assert "locked" in error.message
+
+
+def test_a_folder_that_cannot_be_made_is_reported_without_its_path(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    error = failure(Database.at(tmp_path / "file" / "records.db"))
+    assert "JESSE_MCP_HOME" in str(error.hint)
+    assert str(tmp_path) not in str(error.to_dict())
+
+
+READ_ONLY = """
+import os, sys
+from pathlib import Path
+from jesse_mcp.adapters.storage.database import Database
+from jesse_mcp.adapters.storage.jobs import SqlJobStore
+from jesse_mcp.domain.errors import ResearchError
+
+folder = Path(sys.argv[1])
+writable = Database.at(folder / "existing.db")
+SqlJobStore(writable).page()
+writable.close()
+folder.chmod(0o555)
+if os.geteuid() == 0:
+    os.setuid(65534)  # permissions do not bind root
+for name in ("existing.db", "new.db", "new/folder.db"):
+    database = Database.at(folder / name)
+    try:
+        SqlJobStore(database).create("backtest", {}, "me", 0.0)
+    except ResearchError as error:
+        print(error.code.value, error.message, error.hint, error.details)
+    database.close()
+"""
+
+
+def test_a_read_only_folder_is_reported_without_its_path() -> None:
+    # Not tmp_path: its parents are closed to other users.
+    with tempfile.TemporaryDirectory() as name:
+        done = subprocess.run(
+            [sys.executable, "-c", READ_ONLY, name], capture_output=True, text=True, check=True
+        )
+        Path(name).chmod(0o755)
+    assert done.stderr == ""
+    lines = done.stdout.splitlines()
+    assert len(lines) == 3
+    for line in lines:
+        assert line.startswith("storage_failed ")
+        assert "JESSE_MCP_HOME" in line
+        assert name not in line
+
+
+def test_the_schema_is_valid_for_postgresql() -> None:
+    dialect = postgresql.dialect()  # type: ignore[no-untyped-call]
+    for table in tables.metadata.sorted_tables:
+        assert "CREATE TABLE" in str(CreateTable(table).compile(dialect=dialect))
+        for index in table.indexes:
+            assert "CREATE INDEX" in str(CreateIndex(index).compile(dialect=dialect))
