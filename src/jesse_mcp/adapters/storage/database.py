@@ -4,7 +4,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from filelock import FileLock
 from sqlalchemy import URL, Connection, Engine, create_engine, event
@@ -38,7 +38,7 @@ class Database:
         self._engine: Engine | None = None
 
     @classmethod
-    def at(cls, path: Path, *, busy_seconds: float = 30.0) -> "Database":
+    def at(cls, path: Path, *, busy_seconds: float = 30.0) -> Self:
         """A SQLite file; nothing is touched before the first use."""
         return cls(URL.create("sqlite", database=str(path)), busy_seconds=busy_seconds)
 
