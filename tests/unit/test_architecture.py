@@ -18,7 +18,7 @@ ALLOWED: dict[str, set[str]] = {
     "settings": {"domain"},
     "composition": {"adapters", "services", "ports", "domain", "settings"},
     "server": {"server", "services", "domain", "settings", "composition"},
-    "cli": {"cli", "server", "services", "domain", "settings", "composition", "adapters"},
+    "cli": {"cli", "server", "services", "domain", "settings", "composition", "adapters", "analytics"},
 }
 # The engine side runs where only Jesse's dependencies are installed.
 ENGINE_SIDE_LIBRARIES = {"jesse", "numpy"}

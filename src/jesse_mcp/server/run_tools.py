@@ -28,7 +28,7 @@ def register(server: FastMCP, application: Application) -> None:
         include: Annotated[
             list[Section] | None,
             Field(
-                description="sections to add: trades, orders (trades with their orders), equity, log, provenance"
+                description="sections to add; orders are trades with their orders"
             ),
         ] = None,
         limit: Annotated[int, Field(ge=1, le=1000, description="trades or equity points a page")] = 50,

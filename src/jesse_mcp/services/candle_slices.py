@@ -60,7 +60,7 @@ class CandleSlicer:
         mapped = self._store.mapped(key)
         rows = np.memmap(mapped.path, dtype="<f8", mode="r", shape=(mapped.rows, _COLUMNS))
         first, trading, end = (
-            bisect.bisect_left(range(mapped.rows), moment, key=lambda row: float(rows[row, 0]))
+            bisect.bisect_left(range(mapped.rows), moment, key=lambda row: int(rows[row, 0]))
             for moment in (warm_start, request.start_ms, request.end_ms)
         )
         if end - first != (request.end_ms - warm_start) // MINUTE_MS:

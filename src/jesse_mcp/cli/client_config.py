@@ -1,0 +1,57 @@
+"""``jesse-mcp client-config``: what to paste into an MCP client."""
+
+import json
+import sys
+from typing import Any, Literal
+
+from cyclopts import App
+from rich.console import Console
+
+from jesse_mcp.settings import Settings
+
+Client = Literal["claude-desktop", "claude-code", "cursor", "vscode", "generic"]
+
+_WHERE: dict[str, str] = {
+    "claude-desktop": "claude_desktop_config.json (Settings, Developer, Edit Config)",
+    "claude-code": ".mcp.json in the project folder",
+    "cursor": "~/.cursor/mcp.json",
+    "vscode": ".vscode/mcp.json",
+    "generic": "the configuration of the client",
+}
+
+
+def register(app: App) -> None:
+    app.command(client_config, name="client-config")
+
+
+def client_config(client: Client = "generic") -> None:
+    """Print the configuration that lets an MCP client start this server.
+
+    Parameters
+    ----------
+    client
+        Whose format to print.
+    """
+    Console(stderr=True).print(f"put this into {_WHERE[client]}:", highlight=False)
+    Console(soft_wrap=True).print(
+        json.dumps(configuration(client, Settings()), indent=2), highlight=False, markup=False
+    )
+
+
+def configuration(client: Client, settings: Settings) -> dict[str, Any]:
+    """The JSON object of ``client``. Settings that differ from the defaults are carried over."""
+    entry: dict[str, Any] = {"command": sys.executable, "args": ["-m", "jesse_mcp", "serve"]}
+    carried = {
+        name: str(value)
+        for name, value in {
+            "JESSE_MCP_HOME": settings.home if "home" in settings.model_fields_set else None,
+            "JESSE_MCP_CACHE": settings.cache if "cache" in settings.model_fields_set else None,
+            "JESSE_PYTHON": settings.jesse_python,
+        }.items()
+        if value is not None
+    }
+    if carried:
+        entry["env"] = carried
+    if client == "vscode":
+        return {"servers": {"jesse": {"type": "stdio", **entry}}}
+    return {"mcpServers": {"jesse": entry}}

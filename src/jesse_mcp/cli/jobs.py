@@ -1,0 +1,95 @@
+"""``jesse-mcp jobs``: look at jobs, cancel one, run one again."""
+
+import asyncio
+import json
+from collections.abc import Awaitable, Callable
+from typing import Annotated, TypeVar
+
+from cyclopts import App, Parameter
+from rich.console import Console
+from rich.table import Table
+
+from jesse_mcp.cli.results import print_run, run_with_progress
+from jesse_mcp.composition import Application
+from jesse_mcp.domain.errors import ErrorCode, ResearchError
+from jesse_mcp.domain.jobs import JobState
+from jesse_mcp.services.backtest_request import BacktestArguments
+from jesse_mcp.settings import Settings
+
+T = TypeVar("T")
+Json = Annotated[bool, Parameter(name="--json", negative="")]
+
+
+def register(app: App) -> None:
+    jobs = App(name="jobs", help="Long work: what runs, what ended and how.")
+    jobs.command(listing, name="list")
+    jobs.command(get)
+    jobs.command(cancel)
+    jobs.command(restart)
+    app.command(jobs)
+
+
+def listing(*, state: JobState | None = None, limit: int = 20, json_: Json = False) -> None:
+    """Jobs, newest first."""
+    jobs, total = _with_application(lambda app: app.jobs.page(state=state, limit=limit))
+    if json_:
+        _print_json({"jobs": [job.model_dump(mode="json") for job in jobs], "total": total})
+        return
+    table = Table(
+        "job", "kind", "state", "progress", "created", "message", title=f"{len(jobs)} of {total} jobs"
+    )
+    for job in jobs:
+        progress = "" if job.progress is None else f"{job.progress:.0%}"
+        note = str(job.error["message"]) if job.error else job.message or ""
+        table.add_row(job.job_id, job.kind, job.state.value, progress, job.created_at, note)
+    Console().print(table)
+
+
+def get(job_id: str) -> None:
+    """One job in full, as JSON."""
+    _print_json(_with_application(lambda app: app.jobs.get(job_id)).model_dump(mode="json"))
+
+
+def cancel(job_id: str) -> None:
+    """Stop a job, also one that another process runs."""
+
+    async def ask(application: Application) -> str:
+        job = await application.jobs.cancel(job_id)
+        # Another process is only asked; it obeys at its next heartbeat.
+        job = await application.jobs.wait(job.job_id, seconds=10)
+        return job.state.value
+
+    Console().print(f"{job_id} is {_with_application(ask)}")
+
+
+def restart(job_id: str) -> None:
+    """Run a job again that failed, was cancelled or lost, with the same request."""
+
+    async def again(application: Application) -> None:
+        job = await application.jobs.get(job_id)
+        if job.state.active or job.kind != "backtest":
+            raise ResearchError(
+                ErrorCode.INVALID_ARGUMENT,
+                f"{job_id} is a {job.kind} that is {job.state.value}",
+                hint="a backtest that has ended can be restarted",
+            )
+        arguments = BacktestArguments.model_validate(job.request)
+        print_run(await run_with_progress(application, arguments, title=None))
+
+    _with_application(again)
+
+
+def _with_application(use: Callable[[Application], Awaitable[T]]) -> T:
+    async def go() -> T:
+        application = Application(Settings(prewarm=False))
+        await application.start()
+        try:
+            return await use(application)
+        finally:
+            await application.close()
+
+    return asyncio.run(go())
+
+
+def _print_json(value: object) -> None:
+    Console(soft_wrap=True).print(json.dumps(value, indent=2), highlight=False, markup=False)

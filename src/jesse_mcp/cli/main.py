@@ -1,0 +1,44 @@
+"""The ``jesse-mcp`` command."""
+
+import sys
+
+from cyclopts import App
+from pydantic import ValidationError
+from rich.console import Console
+
+from jesse_mcp import __version__
+from jesse_mcp.domain.errors import ResearchError
+
+
+def build_app() -> App:
+    """Every command. Imported here, not above: most need few of the libraries of the others."""
+    from jesse_mcp.cli import backtest, candles, client_config, demo, doctor, engine, jobs, serve
+
+    app = App(
+        name="jesse-mcp",
+        help="A quantitative research desk on the Jesse trading framework, served over MCP.",
+        version=__version__,
+    )
+    for module in (demo, doctor, serve, engine, candles, backtest, jobs, client_config):
+        module.register(app)
+    return app
+
+
+def main() -> None:
+    """Run the command line; an expected error is two lines and exit status 1."""
+    errors = Console(stderr=True, highlight=False, soft_wrap=True, markup=False)
+    try:
+        result = build_app()(sys.argv[1:])
+    except ResearchError as error:
+        errors.print(f"{error.code}: {error.message}", style="bold red")
+        if error.hint:
+            errors.print(error.hint)
+        sys.exit(1)
+    except ValidationError as error:
+        for problem in error.errors(include_url=False):
+            where = ".".join(str(part) for part in problem["loc"])
+            errors.print(f"invalid setting {where}: {problem['msg']}", style="bold red")
+        sys.exit(1)
+    except KeyboardInterrupt:
+        sys.exit(130)
+    sys.exit(result if isinstance(result, int) else 0)
