@@ -1,0 +1,144 @@
+"""Getting the bytes of candle files, and nothing else, out of what a path names."""
+
+import gzip
+import os
+import stat
+import zipfile
+import zlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO, Protocol
+
+from jesse_mcp.domain.errors import ErrorCode, ResearchError
+
+#: Suffixes looked for in a folder, by what is inside. A single file is known by its content instead.
+SUFFIXES = {
+    "CSV": (".csv", ".csv.gz", ".tsv", ".tsv.gz", ".zip"),
+    "Parquet": (".parquet", ".pq"),
+    "Arrow": (".feather", ".arrow", ".ipc"),
+}
+
+
+class _Readable(Protocol):
+    def read(self, size: int, /) -> bytes: ...
+
+
+@dataclass(frozen=True)
+class Room:
+    """Bytes an import may still take, of all it may."""
+
+    left: int
+    limit: int
+
+
+@dataclass(frozen=True)
+class Source:
+    """The content of one file, unpacked; ``packing`` is ``"gzip"``, ``"zip"`` or ``None``."""
+
+    name: str
+    content: bytes
+    packing: str | None
+
+
+def refuse_path(message: str, hint: str) -> ResearchError:
+    """The error for a path that cannot be imported."""
+    return ResearchError(ErrorCode.INVALID_ARGUMENT, message, hint=hint)
+
+
+def find_files(path: Path) -> tuple[list[Path], list[str]]:
+    """The files to read, symbolic links followed, and the names of files in the folder that are passed over.
+
+    Raises:
+        ResearchError: ``invalid_argument`` when there is nothing to read or a folder mixes file types.
+    """
+    try:
+        found = path.expanduser().resolve(strict=True)
+        if not found.is_dir():
+            return [found], []
+        entries = sorted(entry for entry in found.iterdir() if not entry.name.startswith("."))
+    except (OSError, ValueError, RuntimeError) as error:
+        reason = getattr(error, "strerror", None) or str(error)
+        raise refuse_path(
+            f"path is {str(path)!r}: {reason}",
+            "give the absolute path of a candle file, or of a folder of them, on the machine of the server",
+        ) from error
+    by_kind = {kind: [e for e in entries if e.name.lower().endswith(ends)] for kind, ends in SUFFIXES.items()}
+    kinds = [kind for kind, files in by_kind.items() if files]
+    if len(kinds) != 1:
+        held = " and ".join(kinds) + " files" if kinds else "no candle files"
+        known = ", ".join(suffix for ends in SUFFIXES.values() for suffix in ends)
+        raise refuse_path(
+            f"the folder {str(path)!r} holds {held}",
+            f"import a folder of candle files of one type ({known}), or one file by its path",
+        )
+    files = by_kind[kinds[0]]
+    return files, [entry.name for entry in entries if entry not in files and entry.is_file()]
+
+
+def load(path: Path, room: Room) -> Source:
+    """Read one file, unpacking gzip and zip.
+
+    Raises:
+        ResearchError: ``invalid_argument`` when it is no regular file, cannot be read or is larger than
+            ``room`` (unpacked), ``candles_invalid`` for a damaged archive.
+    """
+    try:
+        # Non-blocking, so that opening a FIFO returns at once; what was opened is what is checked.
+        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    except OSError as error:
+        raise refuse_path(
+            f"path is {str(path)!r}: {error.strerror}",
+            "give a file that the user running the server may read",
+        ) from error
+    with os.fdopen(descriptor, "rb") as file:
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            raise refuse_path(f"path is {str(path)!r}, which is not a regular file", "give a candle file")
+        try:
+            return _unpacked(path.name, file, room)
+        except (OSError, EOFError, RuntimeError, zlib.error, zipfile.BadZipFile) as error:
+            raise ResearchError(
+                ErrorCode.CANDLES_INVALID,
+                f"{path.name} cannot be unpacked: {error}",
+                hint="download the file again, or unpack it yourself and import what is inside",
+            ) from error
+
+
+def _unpacked(name: str, file: BinaryIO, room: Room) -> Source:
+    magic = file.read(4)
+    file.seek(0)
+    if magic[:2] == b"\x1f\x8b":
+        with gzip.open(file) as unpacked:
+            return Source(name, _bounded(name, unpacked, room), "gzip")
+    if magic == b"PK\x03\x04":
+        with zipfile.ZipFile(file) as archive, archive.open(_only_member(name, archive)) as member:
+            return Source(name, _bounded(name, member, room), "zip")
+    return Source(name, _bounded(name, file, room), None)
+
+
+def _bounded(name: str, file: _Readable, room: Room) -> bytes:
+    content = file.read(room.left + 1)
+    if len(content) > room.left:
+        raise refuse_path(
+            f"{name} takes this import over the limit of {room.limit:,} bytes",
+            "import less at a time, for example a year",
+        )
+    return content
+
+
+def _only_member(name: str, archive: zipfile.ZipFile) -> zipfile.ZipInfo:
+    members = list(_files_of(archive))
+    if len(members) != 1:
+        raise refuse_path(
+            f"the archive {name} holds {len(members)} files, not one",
+            "unpack it into a folder and import the folder",
+        )
+    return members[0]
+
+
+def _files_of(archive: zipfile.ZipFile) -> Iterator[zipfile.ZipInfo]:
+    for member in archive.infolist():
+        last = member.filename.rsplit("/", 1)[-1]
+        # What macOS adds to every archive is not data.
+        if last and not last.startswith(".") and not member.filename.startswith("__MACOSX/"):
+            yield member
