@@ -6,7 +6,7 @@ import os
 import platform
 import subprocess
 import sys
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
@@ -18,10 +18,11 @@ JESSE_SERIES = "3.5."
 INSTALL_HINT = "run `jesse-mcp engine install`"
 REINSTALL_HINT = "run `jesse-mcp engine install --force`"
 
+_State = tuple[tuple[str, int], ...]
 _MARKER = "engine.json"
 _PROBE_SECONDS = 60.0
 _PROBE = """
-import hashlib, importlib.metadata, json, platform, sys
+import hashlib, importlib.metadata, json, os, platform, sys
 found = {}
 for item in importlib.metadata.distributions():
     name = item.metadata["Name"]
@@ -33,6 +34,7 @@ print(json.dumps({
     "python": platform.python_version(),
     "platform": sys.platform + "-" + platform.machine(),
     "packages": hashlib.sha256(listing.encode()).hexdigest(),
+    "directories": [entry for entry in sys.path if os.path.isdir(entry)],
 }))
 """
 
@@ -94,6 +96,8 @@ class PythonFacts:
     python: str
     platform: str
     packages: str
+    #: Where it looks for packages; not part of what it is.
+    directories: tuple[str, ...] = field(default=(), compare=False)
 
 
 def engines_directory(cache: Path) -> Path:
@@ -114,10 +118,10 @@ def locate(cache: Path, jesse_python: Path | None, lock: EngineLock | None = Non
             a supported Jesse.
     """
     if jesse_python is not None:
-        return _describe_chosen(jesse_python)
+        return _describe_chosen(jesse_python)[0]
     lock = lock or EngineLock.shipped()
     for python in _preferred_pythons():
-        environment = _read_managed(lock, lock.home(cache, python))
+        environment = _read_managed(lock.home(cache, python))
         if environment is not None:
             return environment
     raise ResearchError(
@@ -125,6 +129,33 @@ def locate(cache: Path, jesse_python: Path | None, lock: EngineLock | None = Non
         f"the engine environment (Jesse {JESSE_SERIES}x) is not installed in {engines_directory(cache)}",
         hint=f"{INSTALL_HINT}, or set JESSE_PYTHON to a Python that has Jesse {JESSE_SERIES}x",
     )
+
+
+class EngineLocator:
+    """:func:`locate` for repeated use: a ``JESSE_PYTHON`` is asked again (0.3 s) only when it has changed."""
+
+    def __init__(self, cache: Path, jesse_python: Path | None, lock: EngineLock | None = None) -> None:
+        self._cache = cache
+        self._jesse_python = jesse_python
+        self._lock = lock
+        self._known: tuple[_State, EngineEnvironment] | None = None
+        self._directories: tuple[str, ...] = ()
+
+    def __call__(self) -> EngineEnvironment:
+        """Find the Python with Jesse.
+
+        Raises:
+            ResearchError: as :func:`locate`.
+        """
+        if self._jesse_python is None:
+            return locate(self._cache, None, self._lock)
+        if self._known is not None and self._known[0] == _state(self._jesse_python, self._directories):
+            return self._known[1]
+        environment, facts = _describe_chosen(self._jesse_python)
+        self._directories = facts.directories
+        state = _state(self._jesse_python, self._directories)
+        self._known = None if state is None else (state, environment)
+        return environment
 
 
 def probe(python: Path) -> PythonFacts:
@@ -145,7 +176,8 @@ def probe(python: Path) -> PythonFacts:
             cwd="/",  # `-c` puts the working directory first on the path; nothing of Jesse's is here
         )
         # Start-up hooks of an environment may print before the answer.
-        return PythonFacts(**json.loads(answer.stdout.splitlines()[-1]))
+        facts = PythonFacts(**json.loads(answer.stdout.splitlines()[-1]))
+        return replace(facts, directories=tuple(facts.directories))
     except subprocess.CalledProcessError as error:
         raise _not_python(python, f"it ended with status {error.returncode}", error.stderr) from error
     except subprocess.TimeoutExpired as error:
@@ -179,7 +211,7 @@ def _preferred_pythons() -> list[str]:
     return sorted(SUPPORTED_PYTHONS, key=lambda python: (python == own, python), reverse=True)
 
 
-def _read_managed(lock: EngineLock, home: Path) -> EngineEnvironment | None:
+def _read_managed(home: Path) -> EngineEnvironment | None:
     try:
         record = json.loads((home / _MARKER).read_text(encoding="utf-8"))
         facts = PythonFacts(**record["facts"])
@@ -207,7 +239,7 @@ def _lost_interpreter(home: Path, how: str) -> ResearchError:
     )
 
 
-def _describe_chosen(python: Path) -> EngineEnvironment:
+def _describe_chosen(python: Path) -> tuple[EngineEnvironment, PythonFacts]:
     if not python.is_file() or not os.access(python, os.X_OK):
         inside = " (a directory: name the interpreter in it)" if python.is_dir() else ""
         raise ResearchError(
@@ -226,7 +258,7 @@ def _describe_chosen(python: Path) -> EngineEnvironment:
             hint=f"install jesse=={JESSE_SERIES}* there, or unset JESSE_PYTHON and {INSTALL_HINT}",
         )
     identity = _identity(facts, f"packages {facts.packages[:8]}")
-    return EngineEnvironment(python, "JESSE_PYTHON", facts.jesse, facts.python, identity)
+    return EngineEnvironment(python, "JESSE_PYTHON", facts.jesse, facts.python, identity), facts
 
 
 def _identity(facts: PythonFacts, contents: str) -> str:
@@ -244,10 +276,19 @@ def _stamp(python: Path) -> dict[str, object]:
     return {"path": str(real), "bytes": state.st_size, "modified_ns": state.st_mtime_ns}
 
 
+def _state(python: Path, directories: tuple[str, ...]) -> _State | None:
+    """Changes when the interpreter does or a package is added or removed; ``None`` when it is gone."""
+    try:
+        looked_at = [python.resolve(strict=True), *map(Path, directories)]
+        return tuple((str(path), path.stat().st_mtime_ns) for path in looked_at)
+    except OSError:
+        return None
+
+
 def _not_python(python: Path, reason: str, output: str = "") -> ResearchError:
     return ResearchError(
         ErrorCode.ENGINE_FAILED,
         f"{python} does not run as a Python: {reason}",
-        hint=f"point JESSE_PYTHON at a working Python with Jesse, or {REINSTALL_HINT}",
+        hint=f"point JESSE_PYTHON at a working Python with Jesse, or unset it and {REINSTALL_HINT}",
         details={"output": output[-2000:]} if output else None,
     )

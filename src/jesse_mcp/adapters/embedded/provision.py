@@ -68,7 +68,7 @@ _CAUSES: tuple[tuple[tuple[str, ...], str, str], ...] = (
             "Request failed after",
             "Failed to fetch",
             "Failed to download",
-            "Network connectivity is disabled",
+            "network was disabled",
             "timed out",
         ),
         "the package index could not be reached",
@@ -139,7 +139,7 @@ def remove(cache: Path, progress: Progress) -> bool:
             found = [entry for entry in engines.iterdir() if _is_environment(entry)]
             for home in found:
                 _set_aside(home)
-            _delete_leftovers(engines)
+            _delete_leftovers(engines, ignore_errors=False)
     except OSError as error:
         raise _explain_os(error, cache) from error
     return bool(found)
@@ -178,10 +178,7 @@ def _make(cache: Path, lock: EngineLock, progress: Progress, uv: Path) -> Engine
         built = _build(staging, lock, progress, uv)
         facts = probe(built / "bin" / "python")
         home = lock.home(cache, ".".join(facts.python.split(".")[:2]))
-        if home.exists():
-            _set_aside(home)
-        built.rename(home)
-        _complete(home, lock, facts)
+        _put_in_place(built, home, staging, lock, facts)
     finally:
         # Only a killed process leaves it behind, for the next installation to delete.
         shutil.rmtree(staging, ignore_errors=True)
@@ -226,6 +223,21 @@ def _python_request() -> str:
     return "cpython>=3.11,<3.13"
 
 
+def _put_in_place(built: Path, home: Path, staging: Path, lock: EngineLock, facts: PythonFacts) -> None:
+    """Replace what is at ``home``; when that fails (a disk that is full just now), nothing has changed."""
+    before = staging / "before"
+    if home.exists():
+        home.rename(before)
+    built.rename(home)
+    try:
+        _complete(home, lock, facts)
+    except BaseException:
+        home.rename(staging / "failed")
+        if before.exists():
+            before.rename(home)
+        raise
+
+
 def _complete(home: Path, lock: EngineLock, facts: PythonFacts) -> None:
     """Mark it as installed once it has answered from its final place."""
     moved = probe(home / "bin" / "python")
@@ -240,7 +252,9 @@ def _complete(home: Path, lock: EngineLock, facts: PythonFacts) -> None:
 
 def _is_environment(path: Path) -> bool:
     name = path.name
-    return len(name) == 16 and set(name) <= set("0123456789abcdef") and path.is_dir()
+    return (
+        len(name) == 16 and set(name) <= set("0123456789abcdef") and path.is_dir() and not path.is_symlink()
+    )
 
 
 def _set_aside(home: Path) -> None:
@@ -249,9 +263,9 @@ def _set_aside(home: Path) -> None:
     home.rename(aside / "old")
 
 
-def _delete_leftovers(engines: Path) -> None:
+def _delete_leftovers(engines: Path, ignore_errors: bool = True) -> None:
     for leftover in engines.glob(f"{_STAGING}*"):
-        shutil.rmtree(leftover, ignore_errors=True)
+        shutil.rmtree(leftover, ignore_errors=ignore_errors)
 
 
 def _explain(error: ChildFailedError) -> ResearchError:
@@ -273,7 +287,7 @@ def _explain(error: ChildFailedError) -> ResearchError:
 def _explain_os(error: OSError, cache: Path) -> ResearchError:
     return ResearchError(
         ErrorCode.ENGINE_FAILED,
-        f"the engine could not be installed: {error.strerror or error} ({error.filename or cache})",
+        f"the engine environment could not be written: {error.strerror or error} ({error.filename or cache})",
         hint="make the cache directory writable and free about 3 GB, or set JESSE_MCP_CACHE to another one",
         details={"errno": os.strerror(error.errno) if error.errno else str(error)},
     )
