@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from jesse_mcp.adapters.candles.parquet_store import ParquetCandleStore
@@ -82,6 +82,7 @@ def test_it_is_a_candle_store(store: ParquetCandleStore) -> None:
 
 
 @given(minutes=st.integers(1, 2_000), seed=st.integers(0, 1_000), kept=st.floats(0.1, 1.0))
+@settings(deadline=None)
 def test_what_is_written_is_read_back_bit_by_bit(minutes: int, seed: int, kept: float) -> None:
     rows = candles(minutes, seed=seed)
     rows = rows[np.random.default_rng(seed).random(minutes) <= kept]
@@ -105,6 +106,7 @@ blocks = st.lists(
 
 
 @given(blocks=blocks)
+@settings(deadline=None)
 def test_writes_merge_like_a_dictionary(blocks: list[tuple[list[int], float]]) -> None:
     expected: dict[int, float] = {}
     with fresh_store() as store:
@@ -119,6 +121,7 @@ def test_writes_merge_like_a_dictionary(blocks: list[tuple[list[int], float]]) -
 
 
 @given(order=st.permutations(range(6)))
+@settings(deadline=None)
 def test_the_order_of_disjoint_writes_does_not_matter(order: list[int]) -> None:
     rows = candles(600)
     with fresh_store() as store:
@@ -135,6 +138,7 @@ def test_the_order_of_disjoint_writes_does_not_matter(order: list[int]) -> None:
     length=st.integers(0, 200),
     max_gaps=st.integers(0, 5),
 )
+@settings(deadline=None)
 def test_coverage_accounts_for_every_minute(
     offsets: list[int], start: int, length: int, max_gaps: int
 ) -> None:
@@ -300,6 +304,7 @@ def test_a_wrong_shape_is_refused(store: ParquetCandleStore) -> None:
 
 
 @given(low=st.integers(-5, 45) | st.none(), high=st.integers(-5, 45) | st.none())
+@settings(deadline=None)
 def test_deleting_a_range(low: int | None, high: int | None) -> None:
     rows = candles(40)
     limits = [None if x is None else START + x * MINUTE for x in (low, high)]

@@ -3,7 +3,7 @@
 import numpy as np
 import polars as pl
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
@@ -54,6 +54,7 @@ def test_agrees_with_polars(rows: NDArray[np.float64], minutes: int) -> None:
 
 
 @given(rows=sparse_candles(), minutes=st.integers(1, 50_000))
+@settings(deadline=None)
 def test_conserves_what_it_aggregates(rows: NDArray[np.float64], minutes: int) -> None:
     result = resample(rows, minutes)
     bars = result.candles
@@ -69,6 +70,7 @@ def test_conserves_what_it_aggregates(rows: NDArray[np.float64], minutes: int) -
 
 
 @given(rows=sparse_candles(), inner=st.sampled_from([3, 5, 15]), outer=st.sampled_from([2, 4, 96]))
+@settings(deadline=None)
 def test_resampling_in_two_steps_is_resampling_at_once(
     rows: NDArray[np.float64], inner: int, outer: int
 ) -> None:
@@ -134,6 +136,7 @@ def test_refuses_what_it_cannot_aggregate(rows: NDArray[np.float64], minutes: in
     volatility=st.floats(0.001, 5),
     trend=st.floats(0, 10),
 )
+@settings(deadline=None)
 def test_synthetic_candles_are_valid(
     seed: int, minutes: int, price: float, volatility: float, trend: float
 ) -> None:

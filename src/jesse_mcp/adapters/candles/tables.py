@@ -57,6 +57,17 @@ def read_table(source: Source) -> Table:
     Raises:
         ResearchError: ``candles_invalid`` when the content is damaged or of no known format.
     """
+    table = _table(source)
+    if not table.columns or not len(table.columns[0]):
+        raise _no_rows(source.name)
+    return table
+
+
+def _no_rows(name: str) -> ResearchError:
+    return invalid(name, "there are no rows in the table", "export the candles again")
+
+
+def _table(source: Source) -> Table:
     content = source.content
     if content.startswith(b"PAR1"):
         return _columnar(source, "Parquet")
@@ -157,9 +168,10 @@ def _parse(name: str, content: bytes, separator: str, skip: int, width: int) -> 
             separator=separator,
             skip_rows=skip,
             schema={f"c{i}": pl.String for i in range(width)},
+            missing_columns="insert",
         )
     except pl.exceptions.NoDataError as error:
-        raise invalid(name, "there are no rows below the header", "export the candles again") from error
+        raise _no_rows(name) from error
     except pl.exceptions.PolarsError as error:
         raise _malformed(name, content, separator, width) or _damaged(name, "CSV", error) from error
     except pl.exceptions.PanicException as error:

@@ -133,10 +133,11 @@ def refuse(
     """
     if not problems:
         return
-    named = sorted(
-        (int(row), problem.reason(int(row))) for problem in problems for row in problem.rows[:MAX_ROWS_NAMED]
-    )[:MAX_ROWS_NAMED]
-    rows: list[dict[str, object]] = [{"row": row_number(row), "reason": reason} for row, reason in named]
+    found = [(int(row), problem) for problem in problems for row in problem.rows[:MAX_ROWS_NAMED]]
+    named = sorted(found, key=lambda pair: pair[0])[:MAX_ROWS_NAMED]
+    rows: list[dict[str, object]] = [
+        {"row": row_number(row), "reason": problem.reason(row)} for row, problem in named
+    ]
     bad = len(np.unique(np.concatenate([problem.rows for problem in problems])))
     first = f"row {rows[0]['row']}: {rows[0]['reason']}"
     raise ResearchError(
