@@ -5,7 +5,7 @@ import hashlib
 from pathlib import Path
 from typing import Any
 
-from jesse_mcp.adapters.embedded.environment import EngineEnvironment, locate
+from jesse_mcp.adapters.embedded.environment import EngineEnvironment, EngineLocator
 from jesse_mcp.adapters.embedded.outcomes import crash, failure, timeout, to_outcome, to_trades
 from jesse_mcp.adapters.embedded.pool import WorkerPool
 from jesse_mcp.adapters.embedded.template_process import ENGINE_SIDE, TemplateProcess, Worker
@@ -28,8 +28,7 @@ class EmbeddedEngine:
     def __init__(
         self, cache: Path, jesse_python: Path | None, capacity: int, run_timeout: float, run_memory_mb: int
     ) -> None:
-        self._cache = cache
-        self._jesse_python = jesse_python
+        self._locator = EngineLocator(cache, jesse_python)
         self._run_timeout = run_timeout
         self._run_memory_mb = run_memory_mb
         self._code = _code_hash()
@@ -41,7 +40,7 @@ class EmbeddedEngine:
 
     def environment(self) -> EngineEnvironment:
         """Raises: ResearchError: ``engine_not_installed``, ``engine_failed``."""
-        return locate(self._cache, self._jesse_python)
+        return self._locator()
 
     def identity(self) -> str:
         return f"{self.environment().identity} / run code {self._code[:12]}"
@@ -57,6 +56,7 @@ class EmbeddedEngine:
     async def run(self, run: EngineRun, progress: ProgressCallback) -> EngineOutcome:
         """See the port. Every way out leaves no process of the run behind."""
         async with self._pool.worker() as (template, worker):
+            progress(0.0, "loading")
             message, trades = await self._converse(template, worker, run, progress)
             # Its end closes the log, so that nothing it printed is missed.
             ended = await template.settle(worker)
