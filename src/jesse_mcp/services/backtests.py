@@ -77,6 +77,8 @@ class BacktestService:
         if use_cache:
             stored = await asyncio.to_thread(self._runs.find, plan.fingerprint)
             if stored is not None:
+                if title not in (None, stored.title):
+                    stored = await asyncio.to_thread(self._retitled, stored, title)
                 return BacktestAnswer(state=JobState.DONE, job_id=None, cached=True, run=view_of(stored))
 
         async def work(reporter: JobReporter) -> str:
@@ -133,6 +135,14 @@ class BacktestService:
         self._runs.add(record)
         self._ledger.record(_trial(plan, record.run_id, outcome))
         return record.run_id
+
+    def _retitled(self, stored: RunRecord, title: str | None) -> RunRecord:
+        """The same answer under another name; a stored run is never changed."""
+        named = stored.model_copy(
+            update={"run_id": new_id("run"), "created_at": iso_utc(time.time()), "title": title}
+        )
+        self._runs.add(named)
+        return named
 
     def _benchmark(self, plan: Plan) -> dict[str, Any]:
         """Holding each traded symbol, and all of them with equal shares of the balance."""

@@ -1,0 +1,284 @@
+"""The backtest use case over real stores and an engine that answers at once."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from jesse_mcp.adapters.candles.parquet_store import ParquetCandleStore
+from jesse_mcp.adapters.storage.database import Database
+from jesse_mcp.adapters.storage.jobs import SqlJobStore
+from jesse_mcp.adapters.storage.ledger import SqlTrialLedger
+from jesse_mcp.adapters.storage.runs import SqlRunStore
+from jesse_mcp.adapters.strategies.catalog import load_catalog
+from jesse_mcp.adapters.strategies.folder_store import FolderStrategyStore
+from jesse_mcp.analytics.synthetic import synthetic_candles
+from jesse_mcp.domain.backtests import EngineOutcome, EngineRun, EquityPoint
+from jesse_mcp.domain.candles import SeriesKey
+from jesse_mcp.domain.errors import ErrorCode, ResearchError
+from jesse_mcp.domain.jobs import JobState
+from jesse_mcp.ports.engine import ProgressCallback
+from jesse_mcp.services.backtest_plan import BacktestPlanner
+from jesse_mcp.services.backtest_request import BacktestArguments
+from jesse_mcp.services.backtests import BacktestAnswer, BacktestService
+from jesse_mcp.services.jobs import JobService
+from jesse_mcp.services.runs import RunService
+
+START = 1_704_067_200_000
+EXCHANGE = "Binance Spot"
+CODE = """
+from jesse.strategies import Strategy
+
+
+class Mine(Strategy):
+    def should_long(self):
+        return False
+
+    def go_long(self):
+        pass
+"""
+OUTCOME = EngineOutcome(
+    metrics={"total": 2, "sharpe_ratio": 1.5, "serenity_index": None},
+    undefined={"serenity_index": "Jesse computed -inf"},
+    trades=(),
+    equity=(EquityPoint(timestamp=1, balance=100), EquityPoint(timestamp=2, balance=110)),
+    hyperparameters={"period": 7},
+    engine={"jesse": "3.5.3"},
+)
+
+
+class AnsweringEngine:
+    """Counts what it is asked, and answers what it is told to."""
+
+    def __init__(self) -> None:
+        self.runs: list[EngineRun] = []
+        self.version = "one"
+        self.release = asyncio.Event()
+        self.release.set()
+        self.error: ResearchError | None = None
+        self.capacity = 1
+
+    def identity(self) -> str:
+        return self.version
+
+    async def run(self, run: EngineRun, progress: ProgressCallback) -> EngineOutcome:
+        self.runs.append(run)
+        progress(0.25, "simulating")
+        await self.release.wait()
+        if self.error is not None:
+            raise self.error
+        return OUTCOME
+
+    async def status(self) -> dict[str, Any]:
+        return {}
+
+    async def close(self) -> None:
+        return
+
+
+@dataclass
+class Desk:
+    service: BacktestService
+    runs: RunService
+    engine: AnsweringEngine
+    jobs: JobService
+    candles: ParquetCandleStore
+    strategies: FolderStrategyStore
+    ledger: SqlTrialLedger
+    arguments: BacktestArguments = field(
+        default_factory=lambda: BacktestArguments(
+            exchange=EXCHANGE,
+            start_date="2024-01-02",
+            end_date="2024-01-03",
+            strategy="Mine",
+            symbol="BTC-USDT",
+            timeframe="1h",
+            warm_up_candles=24,
+        )
+    )
+
+    async def backtest(
+        self, wait_seconds: float = 30, use_cache: bool = True, title: str | None = None, **changes: Any
+    ) -> BacktestAnswer:
+        arguments = BacktestArguments.model_validate({**self.arguments.model_dump(), **changes})
+        return await self.service.backtest(
+            arguments, title=title, use_cache=use_cache, wait_seconds=wait_seconds
+        )
+
+
+@pytest.fixture
+async def desk(tmp_path: Path) -> AsyncIterator[Desk]:
+    database = Database.at(tmp_path / "research.sqlite")
+    candles = ParquetCandleStore(tmp_path / "candles")
+    candles.write(SeriesKey(exchange=EXCHANGE, symbol="BTC-USDT"), synthetic_candles(START, 3 * 1440, 1), "t")
+    strategies = FolderStrategyStore(tmp_path)
+    strategies.write("Mine", CODE, overwrite=False)
+    runs, ledger, engine = SqlRunStore(database), SqlTrialLedger(database), AnsweringEngine()
+    jobs = JobService(SqlJobStore(database), "here", lambda _owner: False)
+    await jobs.start()
+    planner = BacktestPlanner(strategies, candles, load_catalog(), engine)
+    service = BacktestService(planner, engine, candles, runs, ledger, jobs)
+    yield Desk(service, RunService(runs), engine, jobs, candles, strategies, ledger)
+    await jobs.close()
+    database.close()
+
+
+async def test_an_answer_is_stored_and_found_again(desk: Desk) -> None:
+    first = await desk.backtest()
+    again = await desk.backtest()
+    assert (first.state, first.cached) == (JobState.DONE, False)
+    assert (again.state, again.cached, again.job_id) == (JobState.DONE, True, None)
+    assert first.run is not None
+    assert again.run == first.run
+    assert first.run.metrics["sharpe_ratio"] == 1.5
+    assert first.run.undefined == {"serenity_index": "Jesse computed -inf"}
+    assert len(desk.engine.runs) == 1
+
+
+def another_engine(desk: Desk) -> None:
+    desk.engine.version = "two"
+
+
+def other_code(desk: Desk) -> None:
+    desk.strategies.write("Mine", CODE + "\n# changed\n", overwrite=True)
+
+
+def other_candles(desk: Desk) -> None:
+    key = SeriesKey(exchange=EXCHANGE, symbol="BTC-USDT")
+    rows = desk.candles.read(key, START + 86_400_000, START + 86_460_000)
+    rows[0, 5] += 1
+    desk.candles.write(key, rows, "correction")
+
+
+@pytest.mark.parametrize("change", [another_engine, other_code, other_candles])
+async def test_what_the_answer_depends_on_is_run_anew(desk: Desk, change: Callable[[Desk], None]) -> None:
+    await desk.backtest()
+    change(desk)
+    answer = await desk.backtest()
+    assert not answer.cached
+    assert len(desk.engine.runs) == 2
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"fee": 0.002},
+        {"starting_balance": 5000},
+        {"fast_mode": True},
+        {"hyperparameters": {"period": 3}},
+        {"timeframe": "30m"},
+        {"exchange_type": "futures", "leverage": 2},
+        {"benchmark": True},
+        {"warm_up_candles": 12},
+        {"data_routes": [{"symbol": "BTC-USDT", "timeframe": "15m"}]},
+    ],
+    ids=lambda changes: "+".join(changes),
+)
+async def test_every_argument_is_part_of_the_experiment(desk: Desk, changes: dict[str, Any]) -> None:
+    await desk.backtest()
+    assert not (await desk.backtest(**changes)).cached
+
+
+async def test_the_cache_can_be_declined(desk: Desk) -> None:
+    first = await desk.backtest()
+    second = await desk.backtest(use_cache=False)
+    assert first.run is not None
+    assert second.run is not None
+    assert second.run.run_id != first.run.run_id
+    assert desk.ledger.count() == 1, "the same experiment is one trial"
+
+
+async def test_a_new_title_is_kept_without_running_again(desk: Desk) -> None:
+    first = await desk.backtest()
+    named = await desk.backtest(title="base case")
+    assert first.run is not None
+    assert named.run is not None
+    assert (named.cached, named.run.title) == (True, "base case")
+    assert named.run.run_id != first.run.run_id
+    assert named.run.metrics == first.run.metrics
+    assert (await desk.backtest(title="base case")).run == named.run
+    assert len(desk.engine.runs) == 1
+
+
+async def test_a_slow_run_becomes_a_job_to_follow(desk: Desk) -> None:
+    desk.engine.release.clear()
+    answer = await desk.backtest(wait_seconds=0.05)
+    assert answer.state in (JobState.QUEUED, JobState.RUNNING)
+    assert answer.run is None
+    assert answer.job_id is not None
+    desk.engine.release.set()
+    job = await desk.jobs.wait(answer.job_id, 30)
+    assert job.state is JobState.DONE
+    assert job.run_id is not None
+
+
+async def test_a_failed_run_raises_and_is_counted(desk: Desk) -> None:
+    desk.engine.error = ResearchError(ErrorCode.STRATEGY_RAISED, "boom", hint="fix it", details={"line": 3})
+    with pytest.raises(ResearchError, match="boom") as caught:
+        await desk.backtest()
+    assert caught.value.code is ErrorCode.STRATEGY_RAISED
+    assert caught.value.details["line"] == 3
+    job = await desk.jobs.get(str(caught.value.details["job_id"]))
+    assert job.state is JobState.FAILED
+    assert desk.ledger.count("Mine") == 1
+
+
+async def test_the_ledger_holds_parameters_and_returns(desk: Desk) -> None:
+    await desk.backtest()
+    (trial,) = desk.ledger.entries("Mine")
+    assert trial.parameters == {"period": 7}
+    assert trial.sharpe == 1.5
+    assert trial.daily_returns == pytest.approx((0.1,), rel=1e-15)
+    assert trial.market["routes"] == ["BTC-USDT 1h"]
+
+
+async def test_benchmark_is_of_the_candles_traded(desk: Desk) -> None:
+    answer = await desk.backtest(benchmark=True)
+    assert answer.run is not None
+    assert answer.run.benchmark is not None
+    key = SeriesKey(exchange=EXCHANGE, symbol="BTC-USDT")
+    rows = desk.candles.read(key, START + 86_400_000, START + 2 * 86_400_000)
+    expected = (rows[-1, 2] / rows[0, 1] - 1) * 100
+    assert answer.run.benchmark["return_percentage"] == pytest.approx(expected, rel=1e-12)
+    assert answer.run.benchmark["symbols"]["BTC-USDT"]["return_percentage"] == pytest.approx(
+        expected, rel=1e-12
+    )
+
+
+async def test_nothing_is_submitted_for_a_request_that_cannot_run(desk: Desk) -> None:
+    for changes, code in [
+        ({"strategy": "Absent"}, ErrorCode.STRATEGY_NOT_FOUND),
+        ({"end_date": "2024-03-01"}, ErrorCode.CANDLES_MISSING),
+        ({"end_date": "2024-01-02"}, ErrorCode.INVALID_ARGUMENT),
+    ]:
+        with pytest.raises(ResearchError) as caught:
+            await desk.backtest(**changes)
+        assert caught.value.code is code
+    assert (await desk.jobs.page())[1] == 0
+
+
+async def test_the_end_defaults_to_the_last_full_day(desk: Desk) -> None:
+    answer = await desk.backtest(end_date=None)
+    assert answer.run is not None
+    assert answer.run.request["end_date"] == "2024-01-04"
+
+
+async def test_runs_compare_by_what_differs(desk: Desk) -> None:
+    first = await desk.backtest()
+    second = await desk.backtest(fee=0.002, title="dear")
+    assert first.run is not None
+    assert second.run is not None
+    compared = await desk.runs.compare((first.run.run_id, second.run.run_id), ("sharpe_ratio",))
+    assert compared.metrics == {"sharpe_ratio": (1.5, 1.5)}
+    assert compared.differences == {"fee": (0.001, 0.002)}
+    assert (compared.same_code, compared.same_candles) == (True, True)
+    assert "the runs differ in fee" in compared.warnings[0]
+    with pytest.raises(ResearchError, match="no run has the metric sharp"):
+        await desk.runs.compare((first.run.run_id, second.run.run_id), ("sharp",))
+    with pytest.raises(ResearchError, match="1 ids"):
+        await desk.runs.compare((first.run.run_id,), None)
+    listed = await desk.runs.page("Mine", "BTC-USDT", 1, 0)
+    assert (listed.total, listed.runs[0].title) == (2, "dear")
