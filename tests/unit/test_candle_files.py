@@ -15,7 +15,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from jesse_mcp.adapters.candles.file_reader import LocalCandleFileReader
+from jesse_mcp.adapters.candles.file_reader import CandleFiles
 from jesse_mcp.analytics.synthetic import synthetic_candles
 from jesse_mcp.domain.candles import CandleArray, ParsedCandles
 from jesse_mcp.domain.errors import ErrorCode, ResearchError
@@ -61,7 +61,7 @@ class Folder:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self.reader = LocalCandleFileReader()
+        self.reader = CandleFiles()
 
     def read(self, content: str | bytes, name: str = "btc.csv", unit: str | None = None) -> ParsedCandles:
         file = self.path / name
@@ -631,7 +631,7 @@ def test_devices_and_pipes_are_refused_at_once(folder: Folder) -> None:
 
 @pytest.mark.parametrize("packed", [False, True])
 def test_the_size_limit_is_that_of_the_unpacked_file(folder: Folder, packed: bool) -> None:
-    reader = LocalCandleFileReader(max_bytes=1_000)
+    reader = CandleFiles(max_bytes=1_000)
     path = folder.path / "btc.csv"
     path.write_bytes(gzip.compress(text().encode()) if packed else text().encode())
     with refused(ErrorCode.INVALID_ARGUMENT, "btc.csv takes this import over the limit of 1,000 bytes"):
@@ -643,7 +643,7 @@ def test_a_bomb_is_not_unpacked(folder: Folder) -> None:
     path.write_bytes(zipped(b"0" * 50_000_000))
     assert path.stat().st_size < 100_000
     with refused(ErrorCode.INVALID_ARGUMENT, "over the limit of 200,000 bytes"):
-        LocalCandleFileReader(max_bytes=200_000).read(path)
+        CandleFiles(max_bytes=200_000).read(path)
 
 
 # --- folders ---------------------------------------------------------------------------------------------
@@ -715,6 +715,6 @@ def test_a_folder_without_candle_files(folder: Folder) -> None:
 
 def test_the_size_limit_is_that_of_the_folder(folder: Folder) -> None:
     path = days(folder, ROWS[:25], ROWS[25:])
-    reader = LocalCandleFileReader(max_bytes=(path / "0.csv").stat().st_size + 10)
+    reader = CandleFiles(max_bytes=(path / "0.csv").stat().st_size + 10)
     with refused(ErrorCode.INVALID_ARGUMENT, "1.csv takes this import over the limit"):
         reader.read(path)

@@ -13,7 +13,7 @@ from jesse_mcp.domain.timeframes import iso_minute
 GIBIBYTE = 1_073_741_824
 
 
-class LocalCandleFileReader:
+class CandleFiles:
     """Implements :class:`jesse_mcp.ports.candle_store.CandleFileReader` for files of this machine.
 
     Args:

@@ -1,0 +1,212 @@
+"""``jesse-mcp candles``: import candle files, look at what is stored, delete."""
+
+import asyncio
+import json
+from collections.abc import Coroutine
+from typing import Annotated, TypeVar
+
+from cyclopts import App, Parameter
+from rich.console import Console
+from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+from rich.prompt import Confirm
+from rich.table import Table
+from rich.text import Text
+
+from jesse_mcp.composition import open_candle_service
+from jesse_mcp.domain.candles import Gap
+from jesse_mcp.domain.errors import ErrorCode, ResearchError
+from jesse_mcp.domain.model import Value
+from jesse_mcp.services.candles import CandleImportResult, SeriesCheck
+from jesse_mcp.settings import Settings
+
+T = TypeVar("T")
+Json = Annotated[bool, Parameter(name="--json", negative="", help="print JSON")]
+
+
+def register(app: App) -> None:
+    candles = App(name="candles", help="One-minute candles: import files, list, check, delete.")
+    candles.command(import_file, name="import")
+    candles.command(listing, name="list")
+    candles.command(check)
+    candles.command(delete)
+    app.command(candles)
+
+
+def import_file(
+    path: str,
+    *,
+    exchange: str,
+    symbol: str,
+    timestamp_unit: Annotated[str | None, Parameter(help="s, ms, us or ns, if it cannot be told")] = None,
+    json_: Json = False,
+) -> None:
+    """Import a CSV, Parquet or Feather file of one-minute candles, or a folder of such files.
+
+    Parameters
+    ----------
+    path
+        The file or folder. Importing again merges; a bad file changes nothing.
+    exchange
+        As Jesse names it, for example "Binance Perpetual Futures".
+    symbol
+        For example BTC-USDT.
+    """
+    service = open_candle_service(Settings())
+    result = _run(f"importing {path}", service.import_file(path, exchange, symbol, timestamp_unit))
+    if json_:
+        _print_json(result)
+    else:
+        _print_import(result)
+
+
+def listing(
+    *,
+    exchange: str | None = None,
+    symbol: str | None = None,
+    start_date: str | None = None,
+    end_date: str | None = None,
+    json_: Json = False,
+) -> None:
+    """Stored series.
+
+    Parameters
+    ----------
+    start_date
+        With --end-date (exclusive): also the coverage of this range, days in UTC.
+    """
+    service = open_candle_service(Settings())
+    found = _run("looking", service.available(exchange, symbol, start_date, end_date))
+    if json_:
+        _print_json(found)
+        return
+    table = Table("exchange", "symbol", "first", "last", title=f"{len(found.series)} series")
+    for column in ("candles", "missing", "gaps", "in range"):
+        table.add_column(column, justify="right")
+    for one in found.series:
+        inside = "" if one.coverage is None else f"{one.coverage.present:,} of {one.coverage.expected:,}"
+        numbers = (f"{one.rows:,}", f"{one.missing:,}", f"{one.gap_count:,}", inside)
+        table.add_row(one.exchange, one.symbol, one.first, one.last, *numbers)
+    Console().print(table)
+
+
+def check(
+    *,
+    exchange: str,
+    symbol: str,
+    start_date: str | None = None,
+    end_date: str | None = None,
+    json_: Json = False,
+) -> int:
+    """Read a series whole and report its gaps; exit status 1 when minutes are missing.
+
+    Parameters
+    ----------
+    start_date
+        First day to look at; default: the first candle.
+    end_date
+        Day after the last; default: the last candle.
+    """
+    service = open_candle_service(Settings())
+    result = _run("checking", service.check(exchange, symbol, start_date, end_date))
+    if json_:
+        _print_json(result)
+    else:
+        _print_check(result)
+    return 0 if result.coverage.gap_count == 0 else 1
+
+
+def delete(
+    *,
+    exchange: str,
+    symbol: str,
+    start_date: str | None = None,
+    end_date: str | None = None,
+    yes: Annotated[bool, Parameter(negative="", help="do not ask")] = False,
+    json_: Json = False,
+) -> None:
+    """Delete a series, or the days of it in a range. There is no undo.
+
+    Parameters
+    ----------
+    start_date
+        First day to delete; default: from the first candle.
+    end_date
+        Day after the last; default: to the last candle.
+    """
+    service = open_candle_service(Settings())
+    if not yes:
+        _confirm(exchange, symbol, start_date, end_date)
+    result = _run("deleting", service.delete(exchange, symbol, start_date, end_date))
+    if json_:
+        _print_json(result)
+        return
+    Console(highlight=False).print(
+        f"{result.deleted:,} candles of {result.symbol} on {result.exchange} deleted, "
+        f"{result.remaining:,} remain"
+    )
+
+
+def _confirm(exchange: str, symbol: str, start_date: str | None, end_date: str | None) -> None:
+    console = Console(stderr=True)
+    if not console.is_terminal:
+        raise ResearchError(
+            ErrorCode.INVALID_ARGUMENT,
+            "there is nobody to ask whether to delete candles",
+            hint="add --yes",
+        )
+    days = f"from {start_date or 'the first candle'} to {end_date or 'the last candle'}"
+    question = Text(f"Delete {symbol} on {exchange} {days}?")
+    if not Confirm.ask(question, console=console, default=False):
+        raise SystemExit(1)
+
+
+def _run(doing: str, work: Coroutine[object, object, T]) -> T:
+    """Run ``work`` with a spinner on standard error, so that standard output can be piped."""
+    console = Console(stderr=True)
+    columns = (SpinnerColumn(), TextColumn("{task.description}", markup=False), TimeElapsedColumn())
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
+        progress.add_task(doing, total=None)
+        return asyncio.run(work)
+
+
+def _print_json(value: Value) -> None:
+    text = json.dumps(value.model_dump(mode="json"), indent=2)
+    Console(soft_wrap=True).print(text, highlight=False, markup=False)
+
+
+def _print_import(result: CandleImportResult) -> None:
+    table = Table("", "", show_header=False, title=f"{result.symbol} on {result.exchange}")
+    table.add_row("candles in the file", f"{result.rows_in_file:,}")
+    table.add_row("from, to (UTC)", f"{result.first}, {result.last}")
+    table.add_row("added", f"{result.added:,}")
+    table.add_row("replaced", f"{result.replaced:,}")
+    table.add_row("unchanged", f"{result.unchanged:,}")
+    table.add_row("missing minutes", f"{result.missing:,} in {result.gap_count:,} gaps")
+    for name, value in result.detected.items():
+        table.add_row(name, Text(value))  # names of columns may look like markup
+    console = Console()
+    console.print(table)
+    _print_gaps(console, result.longest_gaps)
+    for note in result.notes:
+        console.print(f"note: {note}", markup=False)
+
+
+def _print_check(result: SeriesCheck) -> None:
+    console = Console(highlight=False)
+    coverage = result.coverage
+    console.print(
+        f"{result.symbol} on {result.exchange}, {result.start} to {result.end}: "
+        f"{coverage.present:,} of {coverage.expected:,} minutes, {coverage.gap_count:,} gaps; "
+        "the stored candles match their hash"
+    )
+    _print_gaps(console, coverage.gaps)
+
+
+def _print_gaps(console: Console, gaps: tuple[Gap, ...]) -> None:
+    if not gaps:
+        return
+    table = Table("first missing", "last missing", title="longest gaps")
+    table.add_column("minutes", justify="right")
+    for gap in gaps:
+        table.add_row(gap.start, gap.end, f"{gap.minutes:,}")
+    console.print(table)
