@@ -11,7 +11,9 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 class Settings(BaseSettings):
     """``JESSE_MCP_*`` variables; ``JESSE_PYTHON`` keeps the name other Jesse tools know."""
 
-    model_config = SettingsConfigDict(env_prefix="JESSE_MCP_", extra="ignore", frozen=True)
+    model_config = SettingsConfigDict(
+        env_prefix="JESSE_MCP_", extra="ignore", frozen=True, env_ignore_empty=True, populate_by_name=True
+    )
 
     home: Path = Field(
         default_factory=lambda: Path(platformdirs.user_data_dir("jesse-mcp", appauthor=False)),

@@ -249,11 +249,12 @@ async def test_benchmark_is_of_the_candles_traded(desk: Desk) -> None:
 
 
 async def test_nothing_is_submitted_for_a_request_that_cannot_run(desk: Desk) -> None:
-    for changes, code in [
+    refused: list[tuple[dict[str, Any], ErrorCode]] = [
         ({"strategy": "Absent"}, ErrorCode.STRATEGY_NOT_FOUND),
         ({"end_date": "2024-03-01"}, ErrorCode.CANDLES_MISSING),
         ({"end_date": "2024-01-02"}, ErrorCode.INVALID_ARGUMENT),
-    ]:
+    ]
+    for changes, code in refused:
         with pytest.raises(ResearchError) as caught:
             await desk.backtest(**changes)
         assert caught.value.code is code

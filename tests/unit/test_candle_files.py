@@ -243,6 +243,13 @@ def test_columns_in_the_order_of_jesse(folder: Folder) -> None:
     folder.accepts("timestamp,open,close,high,low,volume\n" + "\n".join(lines))
 
 
+def test_another_order_without_a_header_is_refused_with_a_way_out(folder: Folder) -> None:
+    content = "\n".join(f"{int(r[0])},{r[1]},{r[2]},{r[3]},{r[4]},{r[5]}" for r in ROWS.tolist())
+    error = folder.refuses(content, "the first is row 1: ")
+    assert error.hint is not None
+    assert "add a first line that names them" in error.hint
+
+
 def crypto_data_download(rows: CandleArray, columns: str = "Volume BTC,Volume USDT") -> str:
     lines = [
         "https://www.CryptoDataDownload.com",

@@ -74,9 +74,14 @@ def print_run(run: RunView) -> None:
 def metrics_table(run: dict[str, Any]) -> Table:
     request = run["request"]
     routes = ", ".join(f"{r['strategy']} on {r['symbol']} {r['timeframe']}" for r in request["routes"])
-    table = Table(title=f"{routes}\n{request['start_date']} to {request['end_date']}, {request['exchange']}")
-    table.add_column(f"Jesse {run['engine']['jesse']}")
-    table.add_column(run["run_id"], justify="right")
+    table = Table(show_header=False)
+    table.add_column()
+    table.add_column(justify="right")
+    table.add_row("run", run["run_id"])
+    table.add_row("strategy", routes)
+    table.add_row("exchange", f"{request['exchange']} ({request['exchange_type']})")
+    table.add_row("period", f"{request['start_date']} to {request['end_date']}")
+    table.add_row("engine", f"Jesse {run['engine']['jesse']}", end_section=True)
     for name, label in SHOWN.items():
         if name in run["metrics"]:
             table.add_row(label, _shown(run, name))

@@ -47,9 +47,11 @@ async def serve(
 
     server = build_server(Application(settings))
     if transport == "stdio":
-        await server.run_stdio_async(show_banner=False)
+        await server.run_stdio_async(show_banner=False, log_level=settings.log_level.upper())
     else:
-        await server.run_http_async(show_banner=False, host=host, port=port, path="/mcp")
+        await server.run_http_async(
+            show_banner=False, host=host, port=port, path="/mcp", log_level=settings.log_level.lower()
+        )
 
 
 def _is_loopback(host: str) -> bool:

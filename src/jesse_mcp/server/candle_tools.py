@@ -14,7 +14,9 @@ TimestampUnit = Literal["s", "ms", "us", "ns"]
 
 def register(server: FastMCP, application: Application) -> None:
     async def candles_import(
-        path: Annotated[str, Field(description="CSV, Parquet or Feather file of 1m candles, or a folder of them")],
+        path: Annotated[
+            str, Field(description="CSV, Parquet or Feather file of 1m candles, or a folder of them")
+        ],
         exchange: Annotated[str, Field(description="as Jesse names it, e.g. 'Binance Perpetual Futures'")],
         symbol: Annotated[str, Field(description="e.g. BTC-USDT")],
         timestamp_unit: Annotated[

@@ -27,9 +27,7 @@ def register(server: FastMCP, application: Application) -> None:
         run_id: str,
         include: Annotated[
             list[Section] | None,
-            Field(
-                description="sections to add; orders are trades with their orders"
-            ),
+            Field(description="sections to add; orders are trades with their orders"),
         ] = None,
         limit: Annotated[int, Field(ge=1, le=1000, description="trades or equity points a page")] = 50,
         offset: Annotated[int, Field(ge=0)] = 0,

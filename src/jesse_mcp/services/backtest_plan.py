@@ -10,7 +10,7 @@ from jesse_mcp.domain.catalog import JesseCatalog
 from jesse_mcp.domain.errors import ErrorCode, ResearchError
 from jesse_mcp.domain.exchanges import resolve_exchange
 from jesse_mcp.domain.strategies import Severity
-from jesse_mcp.domain.timeframes import MINUTE_MS, parse_date, timeframe_minutes
+from jesse_mcp.domain.timeframes import MINUTE_MS, iso_date, parse_date, timeframe_minutes
 from jesse_mcp.ports.candle_store import CandleStore
 from jesse_mcp.ports.engine import BacktestEngine
 from jesse_mcp.ports.strategy_store import StrategyStore
@@ -86,7 +86,7 @@ class BacktestPlanner:
     def _warnings(self, run: EngineRun) -> list[str]:
         request = run.request
         warnings = [
-            f"{timeframe} candles do not start at {period(request)[:10]}: Jesse counts them from the start of "
+            f"no {timeframe} candle starts on {iso_date(request.start_ms)}: Jesse counts them from the start of "
             "the run, so they differ from the exchange's own"
             for timeframe in sorted({route.timeframe for route in request.routes})
             if request.start_ms % (timeframe_minutes(timeframe) * MINUTE_MS)

@@ -169,7 +169,7 @@ class JobService:
             raise ResearchError(
                 ErrorCode.JOB_NOT_ACTIVE,
                 f"the job {job_id!r} cannot be cancelled: it is {job.state.value} already",
-                hint="call get_job for how it ended",
+                hint="call job_get for how it ended",
                 details={"state": job.state.value},
             )
         return await self.get(job_id)

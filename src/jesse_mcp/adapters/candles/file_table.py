@@ -15,6 +15,11 @@ from jesse_mcp.domain.candles import CLOSE, HIGH, LOW, OPEN, TIMESTAMP, VOLUME, 
 from jesse_mcp.domain.timeframes import MINUTE_MS, iso_minute
 
 _ROLES = {"open": OPEN, "close": CLOSE, "high": HIGH, "low": LOW, "volume": VOLUME}
+_HINT = "correct the rows named, then repeat the call; nothing was stored"
+_HINT_WITHOUT_HEADER = (
+    "correct the rows named, or, if the columns are in another order than timestamp, open, high, low, close, "
+    "volume, add a first line that names them; nothing was stored"
+)
 _REVERSED = "rows were newest first and have been reversed"
 
 
@@ -48,7 +53,8 @@ def candles_of(source: Source, timestamp_unit: str | None) -> ParsedCandles:
     newest_first = len(ms) > 1 and bool((np.diff(ms) < 0).all())
     if not clock.moments.problems and not newest_first:
         problems += order_problems(ms)
-    refuse(source.name, problems, row_number=lambda row: table.first_row + row)
+    hint = _HINT if table.headed else _HINT_WITHOUT_HEADER
+    refuse(source.name, problems, row_number=lambda row: table.first_row + row, hint=hint)
     if newest_first:
         candles = np.ascontiguousarray(candles[::-1])
     _check_spacing(source.name, candles[:, TIMESTAMP].astype(np.int64))

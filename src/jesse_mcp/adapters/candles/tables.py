@@ -38,12 +38,14 @@ class Table:
     """Columns of equal height under the names the file gives them (not necessarily unique).
 
     ``first_row`` is the number by which the user knows the first row: the line of a text file, else 1.
+    ``headed`` is false when the names come from a known layout and not from the file.
     """
 
     names: tuple[str, ...]
     columns: tuple[pl.Series, ...]
     first_row: int
     format: str
+    headed: bool = True
 
 
 def invalid(name: str, message: str, hint: str, details: dict[str, object] | None = None) -> ResearchError:
@@ -120,6 +122,7 @@ def _delimited(source: Source) -> Table:
         tuple(frame.get_columns()),
         first + 1,
         f"CSV, {_SEPARATORS[separator]} separated, columns from {layout}",
+        headed,
     )
 
 

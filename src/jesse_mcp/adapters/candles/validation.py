@@ -118,7 +118,7 @@ def refuse(
     problems: list[Problem],
     *,
     row_number: Callable[[int], int] = int,
-    hint: str = "correct the rows named, then repeat the call; nothing was stored",
+    hint: str = "correct the rows named; nothing was stored",
 ) -> None:
     """Raise ``candles_invalid`` naming the first offending rows when there are any problems.
 

@@ -150,7 +150,7 @@ def _row(connection: Connection, job_id: str) -> Row[Any]:
         raise ResearchError(
             ErrorCode.JOB_NOT_FOUND,
             f"there is no job {job_id!r}",
-            hint="call list_jobs for the ids there are",
+            hint="call job_list for the ids there are",
         )
     return row
 

@@ -51,7 +51,7 @@ class SqlRunStore:
             raise ResearchError(
                 ErrorCode.RUN_NOT_FOUND,
                 f"there is no run {run_id!r}",
-                hint="call list_runs for the ids there are",
+                hint="call run_list for the ids there are",
             )
         return found
 
