@@ -175,7 +175,7 @@ async def test_what_the_answer_depends_on_is_run_anew(desk: Desk, change: Callab
         {"warm_up_candles": 12},
         {"data_routes": [{"symbol": "BTC-USDT", "timeframe": "15m"}]},
     ],
-    ids=lambda changes: "+".join(changes),
+    ids="+".join,
 )
 async def test_every_argument_is_part_of_the_experiment(desk: Desk, changes: dict[str, Any]) -> None:
     await desk.backtest()

@@ -261,6 +261,7 @@ async def test_progress_is_seen_at_once_and_written_seldom(service: JobService, 
     assert gate.reporter is not None
     for step in range(1000):
         gate.reporter.progress(step / 1000, f"step {step}")
+        await asyncio.sleep(0)
         if step % 100 == 0:
             live = await service.get(job.job_id)
             assert (live.progress, live.message) == (step / 1000, f"step {step}")
@@ -447,6 +448,31 @@ async def test_a_cancelled_job_has_cleaned_up(service: JobService, store: Watche
     assert first.state is JobState.CANCELLED
     assert first.error is not None
     assert first.error["code"] == "job_cancelled"
+
+
+async def test_cleaning_up_is_not_interrupted(service: JobService) -> None:
+    entered, cleaning, clean = asyncio.Event(), asyncio.Event(), asyncio.Event()
+
+    async def work(reporter: JobReporter) -> None:
+        entered.set()
+        try:
+            await asyncio.Event().wait()
+        finally:
+            cleaning.set()
+            await clean.wait()
+            reporter.log("clean")
+
+    job = await service.submit("backtest", {}, work)
+    await entered.wait()
+    first = asyncio.create_task(service.cancel(job.job_id))
+    await cleaning.wait()
+    second = asyncio.create_task(service.cancel(job.job_id))
+    closing = asyncio.create_task(service.close())
+    await asyncio.sleep(0)
+    clean.set()
+    await closing
+    assert (await first) == (await second)
+    assert ((await first).state, (await first).log_tail) == (JobState.CANCELLED, "clean")
 
 
 async def test_work_that_fails_while_it_is_torn_down_is_cancelled(service: JobService) -> None:

@@ -113,7 +113,7 @@ def test_every_call_about_an_unknown_job_says_so(store: SqlJobStore) -> None:
         with pytest.raises(ResearchError, match="job_nope") as caught:
             call()
         assert caught.value.code is ErrorCode.JOB_NOT_FOUND
-        assert "list_jobs" in str(caught.value.hint)
+        assert "job_list" in str(caught.value.hint)
 
 
 def test_cancel_requests_reach_the_owner_only_and_while_active(store: SqlJobStore) -> None:

@@ -132,7 +132,7 @@ def test_an_unknown_run_names_the_id_and_the_next_call(store: SqlRunStore) -> No
     with pytest.raises(ResearchError, match="run_nope") as caught:
         store.get("run_nope")
     assert caught.value.code is ErrorCode.RUN_NOT_FOUND
-    assert "list_runs" in str(caught.value.hint)
+    assert "run_list" in str(caught.value.hint)
 
 
 def test_a_run_is_never_replaced(store: SqlRunStore) -> None:

@@ -86,8 +86,8 @@ class BacktestPlanner:
     def _warnings(self, run: EngineRun) -> list[str]:
         request = run.request
         warnings = [
-            f"no {timeframe} candle starts on {iso_date(request.start_ms)}: Jesse counts them from the start of "
-            "the run, so they differ from the exchange's own"
+            f"no {timeframe} candle starts on {iso_date(request.start_ms)}: Jesse counts them from the "
+            "start of the run, so they differ from the exchange's own"
             for timeframe in sorted({route.timeframe for route in request.routes})
             if request.start_ms % (timeframe_minutes(timeframe) * MINUTE_MS)
         ]
