@@ -111,7 +111,7 @@ def _delimited(source: Source) -> Table:
         raise invalid(source.name, "there is no table in the file", "export the candles again")
     separator, fields = _split(source.name, head[skipped])
     headed = not (_NUMBER.fullmatch(fields[0]) or _DATE.fullmatch(fields[0]))
-    first = skipped + headed + 0 * skipped if skipped == 0 else headed
+    first = skipped + headed
     frame = _parse(source.name, content, separator, first, len(fields))
     if headed:
         names, layout = tuple(field.strip() for field in fields), "header"
