@@ -15,7 +15,11 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from jesse_mcp.adapters.candles import columnar
+from jesse_mcp.adapters.candles.columnar import ColumnarDecoder
 from jesse_mcp.adapters.candles.file_reader import CandleFiles
+from jesse_mcp.adapters.candles.file_table import candles_of
+from jesse_mcp.adapters.candles.sources import Room, load
 from jesse_mcp.analytics.synthetic import synthetic_candles
 from jesse_mcp.domain.candles import CandleArray, ParsedCandles
 from jesse_mcp.domain.errors import ErrorCode, ResearchError
@@ -583,10 +587,61 @@ def test_an_archive_of_several_files(folder: Folder) -> None:
         folder.read(zipped(text(), "a.csv", "b.csv"), "btc.zip")
 
 
+@pytest.fixture(scope="module")
+def decoder() -> Iterator[ColumnarDecoder]:
+    with ColumnarDecoder(10**9) as shared:
+        yield shared
+
+
+def parquet() -> bytes:
+    buffer = io.BytesIO()
+    frame().write_parquet(buffer)
+    return buffer.getvalue()
+
+
+def test_a_file_that_kills_the_decoder_is_damaged_and_the_next_one_is_read(
+    decoder: ColumnarDecoder, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    deadly = tmp_path / "child.py"
+    deadly.write_text("import os, sys\nsys.stdin.buffer.read(100)\nos.abort()\n")
+    with monkeypatch.context() as patch, ColumnarDecoder(10**9) as own:
+        patch.setattr(columnar, "_CHILD", deadly)
+        for content in (parquet(), bytes(10_000_000)):
+            with refused(
+                ErrorCode.CANDLES_INVALID, "a.parquet: the Parquet file cannot be read: it is damaged"
+            ):
+                own.decode("a.parquet", "Parquet", content)
+        patch.undo()
+        assert own.decode("a.parquet", "Parquet", parquet()).equals(frame())
+
+
+def test_a_file_that_keeps_the_decoder_busy_is_given_up(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    endless = tmp_path / "child.py"
+    endless.write_text("import signal\nsignal.pause()\n")
+    monkeypatch.setattr(columnar, "_CHILD", endless)
+    with (
+        ColumnarDecoder(10**9, timeout=0.05) as decoder,
+        refused(ErrorCode.CANDLES_INVALID, "stops the decoder"),
+    ):
+        decoder.decode("a.parquet", "Parquet", parquet())
+
+
+def test_a_table_larger_than_the_limit() -> None:
+    with (
+        ColumnarDecoder(1_000) as decoder,
+        refused(ErrorCode.CANDLES_INVALID, "it unpacks to more than 1,000 bytes"),
+    ):
+        decoder.decode("a.parquet", "Parquet", parquet())
+
+
 @given(data=st.data())
 @settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=150)
 @pytest.mark.parametrize("kind", ["parquet", "feather", "zip", "gzip", "csv"])
-def test_damaged_files_are_refused_or_read_whole(folder: Folder, kind: str, data: st.DataObject) -> None:
+def test_damaged_files_are_refused_or_read_whole(
+    folder: Folder, decoder: ColumnarDecoder, kind: str, data: st.DataObject
+) -> None:
     """Whatever is damaged: an error that teaches or valid candles, never another exception."""
     buffer = io.BytesIO()
     if kind == "parquet":
@@ -602,8 +657,9 @@ def test_damaged_files_are_refused_or_read_whole(folder: Folder, kind: str, data
         content[chance.randrange(len(content))] = chance.randrange(256)
     if chance.random() < 0.3:
         del content[chance.randrange(len(content)) :]
+    (folder.path / "x").write_bytes(content)
     try:
-        parsed = folder.read(bytes(content), "x")
+        parsed = candles_of(load(folder.path / "x", Room(10**6, 10**6)), None, decoder)
     except ResearchError as error:
         assert error.code in {ErrorCode.CANDLES_INVALID, ErrorCode.INVALID_ARGUMENT}  # noqa: PT017
     else:

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
+from jesse_mcp.adapters.candles.columnar import ColumnarDecoder
 from jesse_mcp.adapters.candles.sources import Room, find_files, load
 from jesse_mcp.domain.candles import TIMESTAMP, ParsedCandles
 from jesse_mcp.domain.errors import ErrorCode, ResearchError
@@ -47,10 +48,11 @@ class CandleFiles:
         files, others = find_files(path)
         left = self._max_bytes
         parts: list[tuple[str, ParsedCandles]] = []
-        for file in files:
-            source = load(file, Room(left, self._max_bytes))
-            left -= len(source.content)
-            parts.append((source.name, candles_of(source, timestamp_unit)))
+        with ColumnarDecoder(self._max_bytes) as decoder:
+            for file in files:
+                source = load(file, Room(left, self._max_bytes))
+                left -= len(source.content)
+                parts.append((source.name, candles_of(source, timestamp_unit, decoder)))
         notes = (f"other files in the folder were ignored: {_some(others)}",) if others else ()
         if len(parts) == 1:
             return ParsedCandles(parts[0][1].candles, parts[0][1].detected, parts[0][1].notes + notes)

@@ -6,6 +6,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from jesse_mcp.adapters.candles.columnar import ColumnarDecoder
 from jesse_mcp.adapters.candles.columns import Columns, find_columns
 from jesse_mcp.adapters.candles.sources import Source
 from jesse_mcp.adapters.candles.tables import Table, invalid, read_table
@@ -31,14 +32,14 @@ class _Clock:
     columns: str
 
 
-def candles_of(source: Source, timestamp_unit: str | None) -> ParsedCandles:
+def candles_of(source: Source, timestamp_unit: str | None, decoder: ColumnarDecoder) -> ParsedCandles:
     """Read and check one file.
 
     Raises:
         ResearchError: ``candles_invalid`` with the first offending rows, ``invalid_argument`` when
             ``timestamp_unit`` does not apply.
     """
-    table = read_table(source)
+    table = read_table(source, decoder)
     columns = find_columns(source.name, table)
     clock = _clock(source.name, table, columns, timestamp_unit)
     candles = np.empty((len(clock.moments.ms), 6), dtype=np.float64)

@@ -1,12 +1,12 @@
 """The bytes of a file as named columns, whatever its format."""
 
 import csv
-import io
 import re
 from dataclasses import dataclass
 
 import polars as pl
 
+from jesse_mcp.adapters.candles.columnar import ColumnarDecoder
 from jesse_mcp.adapters.candles.sources import Source
 from jesse_mcp.domain.errors import ErrorCode, ResearchError
 
@@ -53,13 +53,13 @@ def invalid(name: str, message: str, hint: str, details: dict[str, object] | Non
     return ResearchError(ErrorCode.CANDLES_INVALID, f"{name}: {message}", hint=hint, details=details)
 
 
-def read_table(source: Source) -> Table:
+def read_table(source: Source, decoder: ColumnarDecoder) -> Table:
     """The table in a Parquet, Arrow IPC (Feather 2) or delimited text file, told apart by content.
 
     Raises:
         ResearchError: ``candles_invalid`` when the content is damaged or of no known format.
     """
-    table = _table(source)
+    table = _table(source, decoder)
     if not table.columns or not len(table.columns[0]):
         raise _no_rows(source.name)
     return table
@@ -69,12 +69,12 @@ def _no_rows(name: str) -> ResearchError:
     return invalid(name, "there are no rows in the table", "export the candles again")
 
 
-def _table(source: Source) -> Table:
+def _table(source: Source, decoder: ColumnarDecoder) -> Table:
     content = source.content
     if content.startswith(b"PAR1"):
-        return _columnar(source, "Parquet")
+        return _columnar(source, "Parquet", decoder)
     if content.startswith(b"ARROW1"):
-        return _columnar(source, "Arrow")
+        return _columnar(source, "Arrow", decoder)
     if not content.strip():
         raise invalid(source.name, "the file is empty", "export the candles again")
     if content.startswith((b"FEA1", b"PK", b"\x1f\x8b")) or b"\0" in content[:8192]:
@@ -86,21 +86,14 @@ def _table(source: Source) -> Table:
     return _delimited(source)
 
 
-def _columnar(source: Source, kind: str) -> Table:
-    buffer = io.BytesIO(source.content)
-    try:
-        frame = pl.read_parquet(buffer) if kind == "Parquet" else pl.read_ipc(buffer)
-    except (pl.exceptions.PolarsError, OSError, ValueError) as error:
-        raise _damaged(source.name, kind, error) from error
-    except pl.exceptions.PanicException as error:
-        # The decoder gives up like this on some damaged files; it must not take the server with it.
-        raise _damaged(source.name, kind, error) from None
+def _columnar(source: Source, kind: str, decoder: ColumnarDecoder) -> Table:
+    frame = decoder.decode(source.name, kind, source.content)
     return Table(tuple(frame.columns), tuple(frame.get_columns()), 1, kind)
 
 
-def _damaged(name: str, kind: str, error: BaseException) -> ResearchError:
+def _damaged(name: str, error: BaseException) -> ResearchError:
     first_line = (str(error).splitlines() or ["damaged"])[0][:200]
-    return invalid(name, f"the {kind} file cannot be read: {first_line}", "export or download it again")
+    return invalid(name, f"the CSV file cannot be read: {first_line}", "export or download it again")
 
 
 def _delimited(source: Source) -> Table:
@@ -176,9 +169,9 @@ def _parse(name: str, content: bytes, separator: str, skip: int, width: int) -> 
     except pl.exceptions.NoDataError as error:
         raise _no_rows(name) from error
     except pl.exceptions.PolarsError as error:
-        raise _malformed(name, content, separator, width) or _damaged(name, "CSV", error) from error
+        raise _malformed(name, content, separator, width) or _damaged(name, error) from error
     except pl.exceptions.PanicException as error:
-        raise _damaged(name, "CSV", error) from None
+        raise _damaged(name, error) from None
 
 
 def _malformed(name: str, content: bytes, separator: str, width: int) -> ResearchError | None:
