@@ -46,6 +46,7 @@ def sparse_candles(draw: st.DrawFn) -> NDArray[np.float64]:
 
 
 @given(rows=sparse_candles(), minutes=st.sampled_from(sorted(TIMEFRAME_MINUTES.values())))
+@settings(deadline=None)
 def test_agrees_with_polars(rows: NDArray[np.float64], minutes: int) -> None:
     bars = resample(rows, minutes).candles
     expected = with_polars(rows, minutes)
