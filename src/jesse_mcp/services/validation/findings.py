@@ -6,6 +6,9 @@ from typing import Protocol
 
 from jesse_mcp.domain.strategies import Finding, Severity
 
+#: Looking for similar names is slow; after this many in one rule, what is wrong is no typing error.
+MAX_SUGGESTIONS = 20
+
 
 class Located(Protocol):
     """Whatever has a line: every statement and expression of a syntax tree."""

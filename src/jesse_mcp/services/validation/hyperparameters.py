@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from jesse_mcp.domain.strategies import Finding, HyperparameterInfo
-from jesse_mcp.services.validation.findings import closest, did_you_mean, error, warning
+from jesse_mcp.services.validation.findings import MAX_SUGGESTIONS, closest, did_you_mean, error, warning
 from jesse_mcp.services.validation.literals import UNKNOWN, Literals
 from jesse_mcp.services.validation.source import Source
 from jesse_mcp.services.validation.strategy_class import Method, StrategyClass, inside
@@ -196,16 +196,17 @@ def _usage(source: Source, strategy: StrategyClass, declared: list[str]) -> Iter
             stored.add(str(key.value))
         else:
             reads.append((str(key.value), parent))
-    for name, at in reads:
-        used.add(name)
-        if name not in stored | set(declared) and strategy.complete:
-            best = closest(name, declared)
-            yield warning(
-                "unknown-hyperparameter",
-                f"no hyperparameter is named {name!r}",
-                at,
-                did_you_mean(best and f'self.hp["{best}"]') or "declare it in hyperparameters()",
-            )
+    known = stored | set(declared)
+    used.update(name for name, _ in reads)
+    unknown = [read for read in reads if read[0] not in known and strategy.complete]
+    for count, (name, at) in enumerate(unknown):
+        best = closest(name, declared) if count < MAX_SUGGESTIONS else None
+        yield warning(
+            "unknown-hyperparameter",
+            f"no hyperparameter is named {name!r}",
+            at,
+            did_you_mean(best and f'self.hp["{best}"]') or "declare it in hyperparameters()",
+        )
     for name in declared:
         if name not in used and strategy.complete:
             yield warning(

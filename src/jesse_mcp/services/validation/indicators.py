@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from jesse_mcp.domain.catalog import JesseCatalog
 from jesse_mcp.domain.strategies import Finding, IndicatorInfo
 from jesse_mcp.services.validation.engine_facts import INDICATOR_ALIASES
-from jesse_mcp.services.validation.findings import Located, closest, did_you_mean, error
+from jesse_mcp.services.validation.findings import MAX_SUGGESTIONS, Located, closest, did_you_mean, error
 from jesse_mcp.services.validation.source import Source
 from jesse_mcp.services.validation.strategy_class import StrategyClass, inside
 
@@ -47,10 +47,11 @@ def _unknown(
             continue
         if source.dotted(node.value) == module:
             uses.append((node.attr, node))
-    for name, at in uses:
-        if name in known or name.startswith("_") or "." in name:
-            continue
-        best = aliases.get(name) or closest(name, known)
+    unknown = [
+        use for use in uses if use[0] not in known and not use[0].startswith("_") and "." not in use[0]
+    ]
+    for count, (name, at) in enumerate(unknown):
+        best = aliases.get(name) or (closest(name, known) if count < MAX_SUGGESTIONS else None)
         yield error(f"unknown-{what}", f"{module} has no {name}", at, did_you_mean(best))
 
 
@@ -124,13 +125,14 @@ def _fields_of_variable(source: Source, target: ast.Name, indicator: IndicatorIn
     function = source.function_of(target)
     if function is None:
         return
-    same = [node for node in inside(function) if isinstance(node, ast.Name) and node.id == target.id]
+    same = source.names_in(function, target.id)
     parameters = {node.arg for node in ast.walk(function.args) if isinstance(node, ast.arg)}
-    if target.id in parameters or sum(isinstance(node.ctx, ast.Store) for node in same) != 1:
+    stores = sum(not isinstance(node.ctx, ast.Load) for node in same)
+    if target.id in parameters | source.shared or stores != 1:
         return  # it may hold something else
     for node in same:
         parent = source.parent(node)
-        if isinstance(parent, ast.Attribute) and source.function_of(node) is function:
+        if isinstance(parent, ast.Attribute):
             yield from _field(parent, indicator)
 
 

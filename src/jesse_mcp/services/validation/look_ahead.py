@@ -6,7 +6,9 @@ from collections.abc import Iterator
 from jesse_mcp.domain.strategies import Finding
 from jesse_mcp.services.validation.findings import warning
 from jesse_mcp.services.validation.source import Function, Source
-from jesse_mcp.services.validation.strategy_class import inside
+
+#: Local variables, each with its function.
+Variables = set[tuple[Function, str]]
 
 _RULE = "look-ahead"
 #: Functions that shift by their second argument, and what the argument is called.
@@ -17,12 +19,12 @@ _PAST = "a value of the past only, for example shift(1) or index -2"
 
 def check_look_ahead(source: Source) -> Iterator[Finding]:
     """Every rule of this module."""
-    candles = _candle_variables(source)
+    candles, reversed_variables = _candle_variables(source), _reversed_variables(source)
     for node in source.nodes:
         if isinstance(node, ast.Call):
             yield from _shift(source, node)
             yield from _centred(source, node)
-            yield from _reversed_argument(source, node)
+            yield from _reversed_argument(source, node, reversed_variables)
         elif isinstance(node, ast.Subscript):
             yield from _forward(source, node, candles)
             yield from _reversed_index(source, node, candles)
@@ -63,9 +65,9 @@ def _centred(source: Source, call: ast.Call) -> Iterator[Finding]:
         )
 
 
-def _candle_variables(source: Source) -> set[tuple[Function, str]]:
+def _candle_variables(source: Source) -> Variables:
     """Local variables that hold candles or columns of them."""
-    found: set[tuple[Function, str]] = set()
+    found: Variables = set()
     for node in source.nodes:
         function = source.function_of(node)
         if (
@@ -77,7 +79,7 @@ def _candle_variables(source: Source) -> set[tuple[Function, str]]:
     return found
 
 
-def _reads_candles(node: ast.expr, function: Function | None, variables: set[tuple[Function, str]]) -> bool:
+def _reads_candles(node: ast.expr, function: Function | None, variables: Variables) -> bool:
     while isinstance(node, ast.Subscript):
         node = node.value
     if isinstance(node, ast.Name):
@@ -87,7 +89,7 @@ def _reads_candles(node: ast.expr, function: Function | None, variables: set[tup
     return isinstance(node, ast.Attribute) and node.attr in {"candles", "get_candles"}
 
 
-def _forward(source: Source, node: ast.Subscript, variables: set[tuple[Function, str]]) -> Iterator[Finding]:
+def _forward(source: Source, node: ast.Subscript, variables: Variables) -> Iterator[Finding]:
     index = node.slice.elts[0] if isinstance(node.slice, ast.Tuple) and node.slice.elts else node.slice
     if not isinstance(index, ast.BinOp) or not isinstance(index.op, ast.Add):
         return
@@ -116,16 +118,22 @@ def _is_reversed(node: ast.AST) -> bool:
     return step is not None and _is_negative(step)
 
 
-def _reversed_argument(source: Source, call: ast.Call) -> Iterator[Finding]:
+def _reversed_variables(source: Source) -> Variables:
+    found: Variables = set()
+    for node in source.nodes:
+        function = source.function_of(node)
+        if isinstance(node, ast.Assign) and function is not None and _is_reversed(node.value):
+            found |= {(function, target.id) for target in node.targets if isinstance(target, ast.Name)}
+    return found
+
+
+def _reversed_argument(source: Source, call: ast.Call, variables: Variables) -> Iterator[Finding]:
     if not (source.dotted(call.func) or "").startswith("jesse.indicators."):
         return
-    reversed_names = set()
     function = source.function_of(call)
-    for node in inside(function) if function is not None else ():
-        if isinstance(node, ast.Assign) and _is_reversed(node.value):
-            reversed_names |= {target.id for target in node.targets if isinstance(target, ast.Name)}
     for argument in call.args:
-        if _is_reversed(argument) or (isinstance(argument, ast.Name) and argument.id in reversed_names):
+        named = isinstance(argument, ast.Name) and (function, argument.id) in variables
+        if named or _is_reversed(argument):
             yield warning(
                 "reversed-series",
                 "an indicator over a reversed series runs from the future to the past",
@@ -134,9 +142,7 @@ def _reversed_argument(source: Source, call: ast.Call) -> Iterator[Finding]:
             )
 
 
-def _reversed_index(
-    source: Source, node: ast.Subscript, variables: set[tuple[Function, str]]
-) -> Iterator[Finding]:
+def _reversed_index(source: Source, node: ast.Subscript, variables: Variables) -> Iterator[Finding]:
     if isinstance(node.slice, ast.Slice) or not _is_reversed(node.value):
         return
     if isinstance(node.value, ast.Subscript) and _reads_candles(

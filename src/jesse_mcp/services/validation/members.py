@@ -6,7 +6,13 @@ from collections.abc import Iterator
 from jesse_mcp.domain.catalog import JesseCatalog
 from jesse_mcp.domain.strategies import Finding
 from jesse_mcp.services.validation.engine_facts import HOOKS, MEMBER_ALIASES, PROPERTIES, REMOVED
-from jesse_mcp.services.validation.findings import closest, did_you_mean, error, warning
+from jesse_mcp.services.validation.findings import (
+    MAX_SUGGESTIONS,
+    closest,
+    did_you_mean,
+    error,
+    warning,
+)
 from jesse_mcp.services.validation.source import Source
 from jesse_mcp.services.validation.strategy_class import StrategyClass
 
@@ -72,13 +78,15 @@ def _unknown(source: Source, strategy: StrategyClass, catalog: JesseCatalog) -> 
     if not strategy.complete or _is_dynamic(source, strategy):
         return
     members = set(catalog.strategy_members)
-    own = set(strategy.methods) | set(strategy.attributes) | set(_made(source))
+    known = members | set(strategy.methods) | set(strategy.attributes) | set(_made(source))
+    reported = 0
     for use in strategy.all_uses():
         # Names with an underscore are Jesse's inner workings, which are not recorded.
-        if use.attr in members | own or use.attr.startswith("_"):
+        if use.attr in known or use.attr.startswith("_"):
             continue
+        reported += 1
         alias = MEMBER_ALIASES.get(use.attr)
-        best = alias if alias and alias.partition(".")[0] in members else closest(use.attr, members | own)
+        best = alias or (closest(use.attr, known) if reported <= MAX_SUGGESTIONS else None)
         yield error(
             "unknown-member",
             f"self.{use.attr} is neither Jesse's nor defined in class {strategy.name}",

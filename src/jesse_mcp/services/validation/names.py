@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from jesse_mcp.domain.catalog import JesseCatalog
 from jesse_mcp.domain.strategies import Finding
-from jesse_mcp.services.validation.findings import closest, did_you_mean, error
+from jesse_mcp.services.validation.findings import MAX_SUGGESTIONS, closest, did_you_mean, error
 from jesse_mcp.services.validation.source import FUNCTIONS, Source
 
 _IMPORTS = {
@@ -38,7 +38,8 @@ def check_names(source: Source, catalog: JesseCatalog) -> Iterator[Finding]:
         if hasattr(builtins, name) or (name.startswith("__") and name.endswith("__")):
             continue
         reported.add(name)
-        yield error("undefined-name", f"{name} is not defined", node, _remedy(name, source.bound, indicators))
+        remedy = _remedy(name, source.bound, indicators) if len(reported) <= MAX_SUGGESTIONS else None
+        yield error("undefined-name", f"{name} is not defined", node, remedy)
 
 
 def _remedy(name: str, bound: frozenset[str], indicators: set[str]) -> str | None:

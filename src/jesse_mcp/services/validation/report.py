@@ -1,6 +1,8 @@
 """Validation as a whole: parse, choose the class, apply every rule."""
 
 import ast
+from collections import Counter
+from collections.abc import Iterator
 
 from jesse_mcp.domain.catalog import JesseCatalog
 from jesse_mcp.domain.strategies import Finding, Severity, ValidationReport
@@ -18,6 +20,7 @@ from jesse_mcp.services.validation.source import Source, read
 from jesse_mcp.services.validation.strategy_class import StrategyClass, describe, module_classes
 
 MAX_CHARACTERS = 1 << 20
+MAX_PER_RULE = 20
 
 
 def validate_source(code: str, catalog: JesseCatalog, expected_name: str | None = None) -> ValidationReport:
@@ -75,11 +78,11 @@ def _checked(tree: ast.Module, catalog: JesseCatalog, expected: str | None) -> V
         declared = check_hyperparameters(source, strategy)
         findings += declared.findings
     findings += _general(source, strategy, catalog)
-    unique = tuple(dict.fromkeys(sorted(findings, key=_order)))
+    unique = tuple(sorted(set(findings), key=_order))
     return ValidationReport(
         valid=all(finding.severity is not Severity.ERROR for finding in unique),
         class_name=choice.node.name if choice.node is not None else None,
-        findings=unique,
+        findings=tuple(_shortened(unique)),
         hyperparameters=declared.infos,
     )
 
@@ -95,5 +98,19 @@ def _general(source: Source, strategy: StrategyClass | None, catalog: JesseCatal
     ]
 
 
-def _order(finding: Finding) -> tuple[bool, int, str, str]:
-    return finding.severity is not Severity.ERROR, finding.line or 0, finding.rule, finding.message
+def _shortened(findings: tuple[Finding, ...]) -> Iterator[Finding]:
+    """The first findings of every rule; how many more there are is said by the last one."""
+    counts = Counter(finding.rule for finding in findings)
+    shown: Counter[str] = Counter()
+    for finding in findings:
+        shown[finding.rule] += 1
+        more = counts[finding.rule] - MAX_PER_RULE
+        if shown[finding.rule] == MAX_PER_RULE and more > 0:
+            yield finding.model_copy(update={"message": f"{finding.message} (and {more} more like this)"})
+        elif shown[finding.rule] <= MAX_PER_RULE:
+            yield finding
+
+
+def _order(finding: Finding) -> tuple[bool, int, str, str, str]:
+    is_warning = finding.severity is not Severity.ERROR
+    return is_warning, finding.line or 0, finding.rule, finding.message, finding.suggestion or ""

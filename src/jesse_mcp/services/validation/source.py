@@ -28,7 +28,12 @@ class Source:
     stars: tuple[str, ...] = field(metadata={"doc": "modules of which everything is imported"})
     bound: frozenset[str] = field(metadata={"doc": "every name that is given a value anywhere"})
     origins: dict[str, str] = field(metadata={"doc": "names that always mean one imported thing"})
+    shared: frozenset[str] = field(metadata={"doc": "names declared global or nonlocal somewhere"})
     parents: dict[int, ast.AST]
+    functions: dict[int, Function] = field(metadata={"doc": "the innermost function around a node"})
+    names: dict[tuple[int, str], tuple[ast.Name, ...]] = field(
+        metadata={"doc": "uses of a name, by the innermost function around them"}
+    )
 
     def dotted(self, node: ast.AST) -> str | None:
         """What an expression such as ``ta.ema`` means in full, as far as imports tell."""
@@ -50,10 +55,11 @@ class Source:
 
     def function_of(self, node: ast.AST) -> Function | None:
         """The innermost function around ``node``."""
-        current = self.parent(node)
-        while current is not None and not isinstance(current, FUNCTIONS):
-            current = self.parent(current)
-        return current
+        return self.functions.get(id(node))
+
+    def names_in(self, function: Function, name: str) -> tuple[ast.Name, ...]:
+        """Where a function itself, not one defined in it, uses ``name``."""
+        return self.names.get((id(function), name), ())
 
     def is_builtin(self, node: ast.AST, name: str) -> bool:
         """Whether an expression is the built-in ``name`` and nothing of the module's own."""
@@ -64,6 +70,7 @@ def read(tree: ast.Module) -> Source:
     """Prepare a tree for questions."""
     nodes = tuple(ast.walk(tree))
     imports = tuple(_imports(nodes))
+    functions = _functions(tree)
     rebound = frozenset(name for node in nodes for name in _bindings(node))
     meanings: dict[str, set[str]] = {}
     for item in imports:
@@ -79,8 +86,35 @@ def read(tree: ast.Module) -> Source:
             for name, origins in meanings.items()
             if len(origins) == 1 and name not in rebound
         },
+        shared=frozenset(
+            name for node in nodes if isinstance(node, ast.Global | ast.Nonlocal) for name in node.names
+        ),
         parents={id(child): parent for parent in nodes for child in ast.iter_child_nodes(parent)},
+        functions=functions,
+        names=_names(nodes, functions),
     )
+
+
+def _functions(tree: ast.Module) -> dict[int, Function]:
+    found: dict[int, Function] = {}
+    pending: list[tuple[ast.AST, Function | None]] = [(tree, None)]
+    while pending:
+        node, function = pending.pop()
+        if function is not None:
+            found[id(node)] = function
+        inner = node if isinstance(node, FUNCTIONS) else function
+        pending.extend((child, inner) for child in ast.iter_child_nodes(node))
+    return found
+
+
+def _names(
+    nodes: tuple[ast.AST, ...], functions: dict[int, Function]
+) -> dict[tuple[int, str], tuple[ast.Name, ...]]:
+    found: dict[tuple[int, str], list[ast.Name]] = {}
+    for node in nodes:
+        if isinstance(node, ast.Name) and id(node) in functions:
+            found.setdefault((id(functions[id(node)]), node.id), []).append(node)
+    return {key: tuple(uses) for key, uses in found.items()}
 
 
 def _imports(nodes: tuple[ast.AST, ...]) -> Iterator[Import]:
