@@ -21,7 +21,9 @@ class Channel:
         self._lock = threading.Lock()
 
     def send(self, message: dict[str, Any]) -> None:
-        payload = json.dumps(message, allow_nan=False, separators=(",", ":")).encode()
+        text = json.dumps(message, allow_nan=False, ensure_ascii=False, separators=(",", ":"))
+        # Half a surrogate pair, as a strategy may log it, is not text anywhere else.
+        payload = text.encode(errors="replace")
         view = memoryview(_HEADER.pack(len(payload)) + payload)
         with self._lock:
             while view:

@@ -9,6 +9,9 @@ from pathlib import Path
 
 _PR_SET_PDEATHSIG = 1
 _PR_SET_CHILD_SUBREAPER = 36
+_MIB = 1024 * 1024
+_RESERVED_MB = 2048
+_REPORT_MB = 64
 
 
 class Kernel:
@@ -31,18 +34,32 @@ class Kernel:
             self._libc.prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
 
 
-def limit_memory(extra_mb: int) -> None:
-    """Let this process add ``extra_mb`` MiB of private memory to what it has.
+def limit_memory(extra_mb: int, mapped_bytes: int) -> None:
+    """Let this process add ``extra_mb`` MiB of memory to what it has; no core dumps.
 
-    ``RLIMIT_DATA`` counts private writable memory only, so shared candle files are free. It is a Linux
-    notion; elsewhere the limit is not enforced by the kernel.
+    ``RLIMIT_DATA`` counts private writable memory only, so that shared candle files are free. ``RLIMIT_AS``
+    is there for shared memory without a file; it counts address space, of which threads reserve more than
+    they use. Both are notions of Linux; elsewhere the kernel enforces no limit.
+
+    Args:
+        mapped_bytes: candle files the run will map.
     """
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     if sys.platform != "linux":
         return
     status = Path("/proc/self/status").read_text()
-    used_kb = int(status.split("VmData:")[1].split()[0])
-    limit = (used_kb + extra_mb * 1024) * 1024
-    resource.setrlimit(resource.RLIMIT_DATA, (limit, limit))
+    data, space = (1024 * int(status.split(name)[1].split()[0]) for name in ("VmData:", "VmSize:"))
+    limit = data + extra_mb * _MIB
+    resource.setrlimit(resource.RLIMIT_DATA, (limit, limit + _REPORT_MB * _MIB))
+    limit = space + mapped_bytes + (extra_mb + _RESERVED_MB) * _MIB
+    resource.setrlimit(resource.RLIMIT_AS, (limit, limit + _REPORT_MB * _MIB))
+
+
+def allow_report() -> None:
+    """A little more memory, to say that the limit was reached."""
+    for limit in (resource.RLIMIT_DATA, resource.RLIMIT_AS):
+        _, hard = resource.getrlimit(limit)
+        resource.setrlimit(limit, (hard, hard))
 
 
 def private_streams(log_descriptor: int) -> None:
@@ -57,9 +74,17 @@ def private_streams(log_descriptor: int) -> None:
 
 def children_of(parent: int) -> list[int]:
     """Live direct children of ``parent`` (Linux; elsewhere empty)."""
-    found: list[int] = []
     if sys.platform != "linux":
-        return found
+        return []
+    lists = list(Path(f"/proc/{parent}/task").glob("*/children"))
+    if not lists:
+        return _children_by_search(parent)
+    return [int(pid) for path in lists for pid in path.read_text().split()]
+
+
+def _children_by_search(parent: int) -> list[int]:
+    """For kernels that do not list children: ask every process for its parent."""
+    found: list[int] = []
     for entry in Path("/proc").iterdir():
         if not entry.name.isdigit():
             continue
@@ -74,9 +99,17 @@ def children_of(parent: int) -> list[int]:
 
 
 def kill_group(leader: int) -> None:
-    """SIGKILL a process and its group; gone already is fine."""
-    for kill in (os.killpg, os.kill):
-        try:
-            kill(leader, signal.SIGKILL)
-        except (ProcessLookupError, PermissionError):
-            continue
+    """SIGKILL a child that nobody has waited for yet, and its group; gone already is fine."""
+    kill_members(leader)
+    try:
+        os.kill(leader, signal.SIGKILL)
+    except (ProcessLookupError, PermissionError):
+        return
+
+
+def kill_members(group: int) -> None:
+    """SIGKILL what is left of a group, whose leader may be gone: a group in use keeps its number."""
+    try:
+        os.killpg(group, signal.SIGKILL)
+    except (ProcessLookupError, PermissionError):
+        return

@@ -1,9 +1,10 @@
-"""The only module that touches Jesse: one call of its public ``research.backtest`` per run."""
+"""The only module that runs Jesse: one call of its public ``research.backtest`` per run."""
 
 import importlib
 import math
 import mmap
 import platform
+import random
 import sys
 import time
 from collections.abc import Callable
@@ -12,10 +13,12 @@ from typing import Any
 
 import jesse.helpers as jh
 import numpy as np
-from hyperparameters import resolve
+from hyperparameters import complete, in_effect, scalar
+from jesse.routes import router
+from jesse.services.db import database
 from jesse.store import store
-from jesse.strategies import Strategy
 from jesse.version import __version__ as jesse_version
+from priming import rehearse
 from projects import load_strategies
 
 # By name from the module table: the package attribute of this name is the function.
@@ -23,22 +26,6 @@ research: Any = importlib.import_module("jesse.research.backtest")
 
 _COLUMNS = 6
 _LOG_LINES = 200
-_PRIMING_MINUTES = 60 * 24
-_PRIMING_EXCHANGE = "Sandbox"
-_PRIMING_SYMBOL = "BTC-USDT"
-
-
-class _Priming(Strategy):  # type: ignore[misc]
-    """Trades once, so that every code path a run takes has been taken before."""
-
-    def should_long(self) -> bool:
-        return bool(self.index == 2)
-
-    def go_long(self) -> None:
-        self.buy = 1, self.price
-
-    def update_position(self) -> None:
-        self.liquidate()
 
 
 class Capture:
@@ -46,80 +33,67 @@ class Capture:
 
     def __init__(self) -> None:
         self.equity: list[list[float]] = []
-        self.logs: list[str] = []
+        self.hyperparameters: dict[str, Any] = {}
+        #: What the strategies logged last; kept of a failed run too, since it often explains the failure.
+        self.log = ""
 
     def wrap(self, simulator: Callable[..., Any]) -> Callable[..., Any]:
         def simulate(*args: Any, **kwargs: Any) -> Any:
             try:
-                return simulator(*args, **kwargs)
+                result = simulator(*args, **kwargs)
             finally:
-                self.equity = [
-                    [int(time_ms), float(balance)]
-                    for time_ms, balance in zip(
-                        store.app.daily_balance_timestamps, store.app.daily_balance, strict=True
-                    )
-                ]
-                entries = sorted(store.logs.info[-_LOG_LINES:], key=lambda entry: entry["timestamp"])
-                self.logs = [f"{jh.timestamp_to_time(e['timestamp'])[:19]} {e['message']}" for e in entries]
+                self.log = _last_log_lines()
+            self.equity = [
+                [int(time_ms), float(balance)]
+                for time_ms, balance in zip(
+                    store.app.daily_balance_timestamps, store.app.daily_balance, strict=True
+                )
+            ]
+            # From the strategies that ran: what they declare may depend on what they are told when they run.
+            self.hyperparameters = in_effect(
+                [(jh.get_class_name(route.strategy_name), route.strategy.hp) for route in router.routes]
+            )
+            return result
 
         return simulate
 
 
+def _last_log_lines() -> str:
+    entries = sorted(store.logs.info[-_LOG_LINES:], key=lambda entry: entry["timestamp"])
+    return "\n".join(f"{jh.timestamp_to_time(e['timestamp'])[:19]} {e['message']}" for e in entries)
+
+
 def warm_up() -> dict[str, str]:
     """Load everything a run needs; the versions of what will run."""
-    prime()
+    # Strategies import it as a whole; Jesse itself does not.
+    importlib.import_module("jesse.indicators")
+    # Jesse looks for a database of its own whenever the working directory has `strategies` and `storage`,
+    # as it does as soon as a strategy writes a file to `storage`. No run has a database.
+    database.open_connection = lambda: None
+    rehearse()
     return {"jesse": jesse_version, "python": platform.python_version()}
 
 
-def prime() -> None:
-    """A day-long backtest, so that the first real run finds its pages and caches in place."""
-    minutes = np.arange(_PRIMING_MINUTES)
-    price = 100 + np.sin(minutes / 60)
-    candles = np.column_stack(
-        [1_600_000_020_000 + minutes * 60_000, price, price, price + 1, price - 1, np.ones(_PRIMING_MINUTES)]
-    )
-    research.backtest(
-        {
-            "starting_balance": 1000,
-            "fee": 0,
-            "type": "futures",
-            "futures_leverage": 1,
-            "futures_leverage_mode": "cross",
-            "exchange": _PRIMING_EXCHANGE,
-            "warm_up_candles": 0,
-        },
-        [
-            {
-                "exchange": _PRIMING_EXCHANGE,
-                "symbol": _PRIMING_SYMBOL,
-                "timeframe": "1h",
-                "strategy": _Priming,
-            }
-        ],
-        [],
-        {
-            jh.key(_PRIMING_EXCHANGE, _PRIMING_SYMBOL): {
-                "exchange": _PRIMING_EXCHANGE,
-                "symbol": _PRIMING_SYMBOL,
-                "candles": candles,
-            }
-        },
-        fast_mode=True,
-    )
+def mapped_bytes(slices: list[dict[str, Any]]) -> int:
+    """Address space the candle files of a request take."""
+    return sum(int(part["total_rows"]) for part in slices) * _COLUMNS * 8
 
 
-def simulated_time() -> float:
-    """The simulation's clock in epoch milliseconds."""
-    return float(store.app.time)
+def simulated_time() -> float | None:
+    """The simulation's clock in epoch milliseconds, ``None`` before it starts and after it ends."""
+    state = store.app
+    return float(state.time) if state.starting_time is not None else None
 
 
-def run(request: dict[str, Any], project: Path) -> dict[str, Any]:
+def run(request: dict[str, Any], project: Path, capture: Capture) -> dict[str, Any]:
     """Execute one request; everything in the answer is JSON."""
     started = time.perf_counter()
+    # Equal requests are the same experiment, also for strategies that draw random numbers.
+    random.seed(0)
+    np.random.seed(0)
     classes = load_strategies(project, [route["strategy"] for route in request["routes"]])
-    hyperparameters, effective = resolve(classes, request["hyperparameters"])
+    hyperparameters = complete(classes, request["hyperparameters"])
     trading, warm_up_candles = _candles(request["candles"])
-    capture = Capture()
     original = research.simulator
     research.simulator = capture.wrap(original)
     loaded = time.perf_counter()
@@ -142,9 +116,9 @@ def run(request: dict[str, Any], project: Path) -> dict[str, Any]:
         "undefined": undefined,
         "trades": [_trade(trade) for trade in result.get("trades") or []],
         "equity": capture.equity,
-        "hyperparameters": effective,
+        "hyperparameters": {str(name): scalar(value) for name, value in capture.hyperparameters.items()},
         "engine": {"jesse": jesse_version, "python": platform.python_version(), "platform": sys.platform},
-        "log": "\n".join(capture.logs),
+        "log": capture.log,
     }
     outcome["timings"] = {
         "load": loaded - started,

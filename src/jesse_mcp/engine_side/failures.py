@@ -37,7 +37,7 @@ def describe(error: BaseException, project: Path) -> dict[str, Any]:
 def _message(error: BaseException) -> str:
     try:
         return str(error)[:2000]
-    except Exception:  # noqa: BLE001 - a strategy's own exception may not even print
+    except BaseException:  # noqa: BLE001 - a strategy's own exception may not even print
         return "(its message could not be rendered)"
 
 

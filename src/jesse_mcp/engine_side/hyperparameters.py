@@ -8,17 +8,20 @@ import difflib
 from typing import Any
 
 import jesse.helpers as jh
+import numpy as np
 from failures import RunRejectedError
 
 
-def resolve(
-    classes: dict[str, type[Any]], overrides: dict[str, Any]
-) -> tuple[dict[str, Any] | None, dict[str, Any]]:
-    """What to pass to Jesse (``None`` to leave its own defaults alone) and the values in effect.
+def complete(classes: dict[str, type[Any]], overrides: dict[str, Any]) -> dict[str, Any] | None:
+    """What to pass to Jesse: every declared value with the overrides applied, ``None`` without overrides.
+
+    Strategies are asked for their defaults only when there are overrides; constructing one may have effects.
 
     Raises:
         RunRejectedError: an override no strategy declares, of the wrong type, or an ambiguous default.
     """
+    if not overrides:
+        return None
     declared: dict[str, dict[str, Any]] = {}
     defaults: dict[str, dict[str, Any]] = {}
     for name, strategy_class in classes.items():
@@ -28,10 +31,28 @@ def resolve(
         defaults[name] = own["values"]
     for key, value in overrides.items():
         _check(key, value, declared)
-    if not overrides:
-        return None, _flat(defaults)
-    merged = _merged(defaults, overrides)
-    return merged, merged
+    return _merged(defaults, overrides)
+
+
+def in_effect(routes: list[tuple[str, dict[str, Any]]]) -> dict[str, Any]:
+    """The values of all routes as one dictionary, under ``Strategy.name`` where strategies differ.
+
+    Args:
+        routes: strategy name and hyperparameters of each route.
+    """
+    by_strategy = {name: dict(values or {}) for name, values in routes}
+    different = list(by_strategy.values())
+    if all(values == different[0] for values in different[1:]):
+        return different[0] if different else {}
+    return {f"{name}.{key}": value for name, values in by_strategy.items() for key, value in values.items()}
+
+
+def scalar(value: Any) -> Any:
+    """A hyperparameter as JSON has it; what is neither number nor text is shown as Python would."""
+    if isinstance(value, np.generic):
+        value = value.item()
+    plain = isinstance(value, bool | int | str) or (isinstance(value, float) and np.isfinite(value))
+    return value if plain else repr(value)
 
 
 def _defaults(strategy_class: type[Any]) -> dict[str, Any]:
@@ -76,12 +97,3 @@ def _merged(defaults: dict[str, dict[str, Any]], overrides: dict[str, Any]) -> d
                 )
             merged[key] = value
     return {**merged, **overrides}
-
-
-def _flat(defaults: dict[str, dict[str, Any]]) -> dict[str, Any]:
-    """Several strategies that disagree are reported as ``Strategy.name``."""
-    if len(defaults) == 1:
-        return next(iter(defaults.values()))
-    return {
-        f"{strategy}.{key}": value for strategy, values in defaults.items() for key, value in values.items()
-    }

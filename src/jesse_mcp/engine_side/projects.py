@@ -9,6 +9,17 @@ from failures import RunRejectedError
 from jesse.strategies import Strategy
 
 
+def forget_ourselves() -> None:
+    """Free the names of our modules: a project may have a ``worker.py`` or ``engine.py`` of its own.
+
+    Those loaded stay in use; nothing of ours can be imported by name afterwards.
+    """
+    ours = Path(__file__).parent
+    for module in ours.glob("*.py"):
+        sys.modules.pop(module.stem, None)
+    sys.path[:] = [entry for entry in sys.path if entry != str(ours)]
+
+
 def load_strategies(project: Path, names: list[str]) -> dict[str, type[Any]]:
     """Import ``strategies.<Name>`` from the project and find each one's class."""
     sys.path.insert(0, str(project))

@@ -14,33 +14,43 @@ import shutil
 import signal
 import socket
 import sys
+import time
 import traceback
+from os import _exit as leave
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from confinement import Kernel, children_of, kill_group
+from confinement import Kernel, children_of, kill_group, kill_members
 
 _DESCRIPTORS_PER_SPAWN = 2
+_STRAYS_SECONDS = 5.0
+
+
+class ServeRun(Protocol):
+    """Executes one run in a process that was just forked, and never returns."""
+
+    def __call__(self, channel_descriptor: int, log_descriptor: int, *, prime: bool) -> None: ...
 
 
 class Template:
-    def __init__(self, control: socket.socket, scratch: str) -> None:
+    def __init__(self, control: socket.socket, scratch: str, serve_run: ServeRun) -> None:
         self._control = control
         self._scratch = scratch
+        self._serve_run = serve_run
         self._kernel = Kernel()
         self._runs: dict[int, int] = {}
         self._buffer = b""
         self._descriptors: list[int] = []
+        self._wake: tuple[int, int] = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
 
     def serve(self) -> None:
         """Until the server closes the control socket."""
         self._kernel.adopt_orphans()
-        wake_read, wake_write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+        wake_read, wake_write = self._wake
         signal.set_wakeup_fd(wake_write, warn_on_full_buffer=False)
         signal.signal(signal.SIGCHLD, lambda *_: None)
-        signal.signal(signal.SIGINT, signal.SIG_IGN)
         try:
             while True:
                 ready, _, _ = select.select([self._control.fileno(), wake_read], [], [])
@@ -54,7 +64,10 @@ class Template:
 
     def _receive(self) -> bool:
         space = socket.CMSG_SPACE(array.array("i").itemsize * _DESCRIPTORS_PER_SPAWN)
-        data, ancillary, _, _ = self._control.recvmsg(65536, space)
+        try:
+            data, ancillary, _, _ = self._control.recvmsg(65536, space)
+        except ConnectionError:
+            return False
         for level, kind, payload in ancillary:
             if level == socket.SOL_SOCKET and kind == socket.SCM_RIGHTS:
                 received = array.array("i")
@@ -79,31 +92,39 @@ class Template:
         channel, log = self._descriptors[:_DESCRIPTORS_PER_SPAWN]
         del self._descriptors[:_DESCRIPTORS_PER_SPAWN]
         parent = os.getpid()
-        pid = os.fork()
-        if pid == 0:
-            self._become_worker(parent, channel, log, prime=prime)
-        os.close(channel)
-        os.close(log)
-        self._runs[pid] = run
-        self._tell({"event": "spawned", "id": run, "pid": pid})
+        try:
+            pid = os.fork()
+            if pid == 0:
+                self._become_worker(parent, channel, log, prime=prime)
+            self._runs[pid] = run
+            self._tell({"event": "spawned", "id": run, "pid": pid})
+        except OSError as error:
+            # The system is out of processes or memory; runs in progress go on.
+            self._tell({"event": "refused", "id": run, "reason": error.strerror or str(error)})
+        finally:
+            os.close(channel)
+            os.close(log)
 
     def _become_worker(self, parent: int, channel: int, log: int, *, prime: bool) -> None:
         """In the child; never returns."""
         try:
+            # What a run must not hold, or be able to destroy, is gone before its code exists.
+            self._runs.clear()
+            self._scratch = os.devnull
             os.setsid()
             signal.set_wakeup_fd(-1)
-            signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-            signal.signal(signal.SIGINT, signal.SIG_DFL)
+            for number in (signal.SIGCHLD, signal.SIGINT, signal.SIGTERM):
+                signal.signal(number, signal.SIG_DFL)
             self._control.close()
+            for descriptor in (*self._wake, *self._descriptors):
+                os.close(descriptor)
             self._kernel.die_with_parent(parent)
             self._kernel.adopt_orphans()
-            import worker
-
-            worker.serve_one_run(channel, log, prime=prime)
+            self._serve_run(channel, log, prime=prime)
         except BaseException:  # noqa: BLE001 - a child must never return into the template's loop
             traceback.print_exc()
         finally:
-            os._exit(70)
+            leave(70)
 
     def _reap(self) -> None:
         while True:
@@ -116,7 +137,7 @@ class Template:
             run = self._runs.pop(pid, None)
             if run is None:
                 continue
-            kill_group(pid)
+            kill_members(pid)
             self._kill_strays()
             shutil.rmtree(Path(self._scratch, f"run-{run}"), ignore_errors=True)
             self._tell(
@@ -131,13 +152,18 @@ class Template:
 
     def _kill_strays(self) -> None:
         """Processes a finished run left behind were handed to us; a run in progress keeps its own."""
+        give_up = time.monotonic() + _STRAYS_SECONDS
         while strays := [pid for pid in children_of(os.getpid()) if pid not in self._runs]:
             for pid in strays:
                 kill_group(pid)
+            for pid in strays:
                 try:
                     os.waitpid(pid, 0)
                 except ChildProcessError:
                     continue
+            if time.monotonic() > give_up:
+                # They multiply faster than they die; the next run that ends tries again.
+                return
 
     def _tell(self, message: dict[str, object]) -> None:
         try:
@@ -151,24 +177,33 @@ class Template:
             kill_group(pid)
         self._runs.clear()
         self._kill_strays()
-        shutil.rmtree(self._scratch, ignore_errors=True)
 
 
 def main() -> None:
-    control = socket.socket(fileno=int(sys.argv[1]))
+    control, scratch = socket.socket(fileno=int(sys.argv[1])), sys.argv[2]
     control.set_inheritable(False)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    # Asked to leave, it cleans up first.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     # Jesse writes `storage/` into the working directory and would load a `.env` found there.
-    os.chdir(sys.argv[2])
+    os.chdir(scratch)
     sys.dont_write_bytecode = True
-    template = Template(control, sys.argv[2])
-    import engine
+    try:
+        import engine
+        from worker import serve_one_run
 
-    versions = engine.warm_up()
-    gc.collect()
-    # Objects of the template move out of the collector's sight, or every child would copy their pages.
-    gc.freeze()
-    control.sendall(json.dumps({"event": "ready", **versions}).encode() + b"\n")
-    template.serve()
+        versions = engine.warm_up()
+        gc.collect()
+        # Objects of the template move out of the collector's sight, or every child would copy their pages.
+        gc.freeze()
+        template = Template(control, scratch, serve_one_run)
+        control.sendall(json.dumps({"event": "ready", **versions}).encode() + b"\n")
+        template.serve()
+    except BrokenPipeError:
+        # The server went while Jesse was loading.
+        return
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
 
 
 if __name__ == "__main__":

@@ -4,13 +4,16 @@ import io
 import os
 import sys
 import threading
+from os import _exit as leave
 from pathlib import Path
 from typing import Any
 
 import engine
+import priming
 from channel import Channel, ChannelClosedError
-from confinement import limit_memory, private_streams
+from confinement import allow_report, limit_memory, private_streams
 from failures import describe
+from projects import forget_ourselves
 
 _HEARTBEAT_SECONDS = 0.1
 _TRADES_PER_MESSAGE = 200
@@ -27,6 +30,7 @@ class Heartbeat:
         self._channel = channel
         self._start = start_ms
         self._span = max(1, end_ms - start_ms)
+        self._furthest = 0.0
         self._stopped = threading.Event()
         self._thread = threading.Thread(target=self._beat, daemon=True)
 
@@ -40,9 +44,13 @@ class Heartbeat:
 
     def _beat(self) -> None:
         while not self._stopped.wait(_HEARTBEAT_SECONDS):
-            done = (engine.simulated_time() - self._start) / self._span
+            now = engine.simulated_time()
+            if now is None:
+                continue
+            # Jesse's clock steps back a little from one symbol to the next of the same batch.
+            self._furthest = max(self._furthest, min(1.0, (now - self._start) / self._span))
             try:
-                self._channel.send({"event": "progress", "fraction": min(1.0, max(0.0, done))})
+                self._channel.send({"event": "progress", "fraction": self._furthest})
             except OSError:
                 return
 
@@ -50,38 +58,52 @@ class Heartbeat:
 def serve_one_run(channel_descriptor: int, log_descriptor: int, *, prime: bool) -> None:
     """Never returns: the process ends with the run, so nothing it did can reach the next one."""
     private_streams(log_descriptor)
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):
-            # By the line, so that a crash loses nothing printed before it.
-            stream.reconfigure(line_buffering=True, errors="replace")
+    streams = [stream for stream in (sys.stdout, sys.stderr) if isinstance(stream, io.TextIOWrapper)]
+    for stream in streams:
+        # By the line, so that a crash loses nothing printed before it.
+        stream.reconfigure(line_buffering=True, errors="replace")
     os.umask(0o077)
     channel = Channel(channel_descriptor)
     if prime:
-        engine.prime()
+        priming.touch()
     channel.send({"event": "ready"})
     try:
         request = channel.receive()
     except ChannelClosedError:
-        os._exit(0)
-    answer = _execute(channel, request)
+        leave(0)
+    answer = _answer(channel, request)
     # In portions: the server parses each between other work.
     trades = answer.pop("trades", [])
     for start in range(0, len(trades), _TRADES_PER_MESSAGE):
         channel.send({"event": "trades", "items": trades[start : start + _TRADES_PER_MESSAGE]})
+    for stream in streams:
+        _flush(stream)
     channel.send(answer)
-    os._exit(0)
+    leave(0)
+
+
+def _answer(channel: Channel, request: dict[str, Any]) -> dict[str, Any]:
+    if request.get("kind", "backtest") == "backtest":
+        return _execute(channel, request)
+    # Only here: it loads what no backtest needs.
+    import market_data
+
+    return market_data.serve(channel, request)
 
 
 def _execute(channel: Channel, request: dict[str, Any]) -> dict[str, Any]:
     project = Path(request["project"])
+    capture = engine.Capture()
     try:
+        forget_ourselves()
         _write_project(project, request["source"])
         os.chdir(project)
-        limit_memory(request["memory_mb"])
+        limit_memory(request["memory_mb"], engine.mapped_bytes(request["candles"]))
         with Heartbeat(channel, request["start_ms"], request["end_ms"]):
-            outcome = engine.run(request, project)
+            outcome = engine.run(request, project, capture)
     except BaseException as error:  # noqa: BLE001 - a strategy may raise anything, SystemExit included
-        return {"event": "failed", **describe(error, project)}
+        allow_report()
+        return {"event": "failed", "log": capture.log, **describe(error, project)}
     return {"event": "result", "trades": outcome.pop("trades"), "outcome": outcome}
 
 
@@ -90,3 +112,11 @@ def _write_project(project: Path, source: dict[str, str]) -> None:
         path = project / relative
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text, encoding="utf-8")
+
+
+def _flush(stream: io.TextIOWrapper) -> None:
+    """Unfinished lines too; a strategy may have closed the stream."""
+    try:
+        stream.flush()
+    except (OSError, ValueError):
+        return

@@ -8,7 +8,8 @@ from typing import Any
 from jesse_mcp.adapters.embedded.environment import EngineEnvironment, EngineLocator
 from jesse_mcp.adapters.embedded.outcomes import crash, failure, timeout, to_outcome, to_trades
 from jesse_mcp.adapters.embedded.pool import WorkerPool
-from jesse_mcp.adapters.embedded.template_process import ENGINE_SIDE, TemplateProcess, Worker
+from jesse_mcp.adapters.embedded.template_process import ENGINE_SIDE, TemplateProcess
+from jesse_mcp.adapters.embedded.worker_process import Worker
 from jesse_mcp.domain.backtests import BacktestRequest, EngineOutcome, EngineRun, Trade
 from jesse_mcp.domain.errors import ErrorCode, ResearchError
 from jesse_mcp.ports.engine import ProgressCallback
@@ -61,7 +62,7 @@ class EmbeddedEngine:
             # Its end closes the log, so that nothing it printed is missed.
             ended = await template.settle(worker)
             if message is None:
-                raise crash(ended, worker.log.text(), self._run_memory_mb)
+                raise crash(ended, worker.log.text(), self._run_memory_mb, silent=worker.killed)
             if message["event"] == "failed":
                 raise failure(message, worker.log.text(), self._run_memory_mb)
             return await asyncio.to_thread(to_outcome, message, trades, worker.log.text())
@@ -79,7 +80,7 @@ class EmbeddedEngine:
                 while (message := await worker.receive()) is not None:
                     match message.get("event"):
                         case "progress":
-                            fraction = float(message["fraction"])
+                            fraction = max(fraction, min(1.0, float(message["fraction"])))
                             progress(fraction, "simulating")
                         case "trades":
                             trades += to_trades(message["items"])

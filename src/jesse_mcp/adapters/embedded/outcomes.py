@@ -3,11 +3,15 @@
 import signal
 from typing import Any
 
-from jesse_mcp.adapters.embedded.template_process import Exit
+from jesse_mcp.adapters.embedded.worker_process import Exit
 from jesse_mcp.domain.backtests import EngineOutcome, EquityPoint, Trade
 from jesse_mcp.domain.errors import ErrorCode, ResearchError
 
 _LOG_IN_ERROR = 4000
+# The exit status of a worker whose answer did not go out.
+_CANNOT_ANSWER = 70
+# Last words of Rust and of C++.
+_OUT_OF_MEMORY = ("memory allocation of", "std::bad_alloc")
 
 
 def to_trades(items: list[dict[str, Any]]) -> list[Trade]:
@@ -17,7 +21,7 @@ def to_trades(items: list[dict[str, Any]]) -> list[Trade]:
 def to_outcome(message: dict[str, Any], trades: list[Trade], printed: str) -> EngineOutcome:
     """The engine's answer as values; strategy logs first, then what it printed."""
     outcome = message["outcome"]
-    logs = "\n".join(part for part in (outcome["log"], printed) if part)
+    logs = _joined(outcome["log"], printed)
     return EngineOutcome(
         metrics=outcome["metrics"],
         undefined=outcome["undefined"],
@@ -38,7 +42,7 @@ def failure(message: dict[str, Any], log: str, memory_mb: int) -> ResearchError:
         "exception": message["type"],
         "traceback": message["traceback"],
         "line": message["line"],
-        "log_tail": log[-_LOG_IN_ERROR:],
+        "log_tail": _joined(message["log"], log)[-_LOG_IN_ERROR:],
     }
     if message["kind"] == "memory":
         return memory_limit(memory_mb, details)
@@ -73,25 +77,40 @@ def timeout(seconds: float, fraction: float, log: str) -> ResearchError:
     )
 
 
-def crash(ended: Exit | None, log: str, memory_mb: int) -> ResearchError:
-    """The error for a worker that went without an answer."""
+def crash(ended: Exit | None, log: str, memory_mb: int, *, silent: bool = False) -> ResearchError:
+    """The error for a worker that went without an answer.
+
+    Args:
+        ended: ``None`` when the template went with it.
+        silent: it went on without its channel until it was ended from outside.
+    """
     details: dict[str, object] = {"log_tail": log[-_LOG_IN_ERROR:]}
-    if "memory allocation of" in log:
+    if any(sign in log for sign in _OUT_OF_MEMORY):
         return memory_limit(memory_mb, details)
+    hint = "look for os._exit, native code or a kill in the strategy; other runs are not affected"
     if ended is None:
         how = "its engine process was killed"
+        hint = "a strategy of this or another run did it, or the system, short of memory; call again"
+    elif silent or ended.code == _CANNOT_ANSWER:
+        how = "it could not hand over its answer"
+        hint = "look for code that closes file descriptors it did not open; other runs are not affected"
     elif ended.signal:
         how = f"it was ended by {_signal_name(ended.signal)}"
         details["signal"] = ended.signal
+        if ended.signal == signal.SIGKILL:
+            hint = (
+                "the strategy killed itself, or the system was short of memory; other runs are not affected"
+            )
     else:
         how = f"it left with exit status {ended.code}"
         details["exit_status"] = ended.code
     return ResearchError(
-        ErrorCode.WORKER_CRASHED,
-        f"the run ended without an answer: {how}",
-        hint="look for os._exit, native code or a kill in the strategy; other runs are not affected",
-        details=details,
+        ErrorCode.WORKER_CRASHED, f"the run ended without an answer: {how}", hint=hint, details=details
     )
+
+
+def _joined(logged: str, printed: str) -> str:
+    return "\n".join(part for part in (logged, printed) if part)
 
 
 def _signal_name(number: int) -> str:

@@ -7,11 +7,15 @@ import tempfile
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 import psutil
 
 from jesse_mcp.adapters.embedded.environment import EngineEnvironment
-from jesse_mcp.adapters.embedded.template_process import TemplateProcess, Worker
+from jesse_mcp.adapters.embedded.strays import kill_strays
+from jesse_mcp.adapters.embedded.template_process import TemplateProcess
+from jesse_mcp.adapters.embedded.worker_process import Exit, Worker
+from jesse_mcp.domain.errors import ErrorCode, ResearchError
 
 
 class WorkerPool:
@@ -30,8 +34,9 @@ class WorkerPool:
         self._slots = asyncio.Semaphore(capacity)
         self._busy = 0
         self._template: TemplateProcess | None = None
-        self._starting = asyncio.Lock()
+        self._launch: asyncio.Task[TemplateProcess] | None = None
         self._standby: asyncio.Task[Worker] | None = None
+        self._endings: set[asyncio.Task[Exit | None]] = set()
         self._closed = False
 
     @property
@@ -53,53 +58,96 @@ class WorkerPool:
 
     @asynccontextmanager
     async def worker(self) -> AsyncIterator[tuple[TemplateProcess, Worker]]:
-        """A fresh worker for one run; whatever happens inside, it and its children are dead after."""
+        """A fresh worker for one run; whatever happens inside, it and its children are dead after.
+
+        Raises:
+            ResearchError: ``engine_not_installed``, ``engine_failed``.
+        """
         async with self._slots:
             self._busy += 1
             try:
-                template = await self._live_template()
-                worker = await self._take(template)
-                try:
+                async with self.uncounted_worker() as lent:
                     if self._busy < self.capacity:
-                        self._keep_standby(template)
-                    yield template, worker
-                finally:
-                    # Shielded: a second cancellation must not leave the worker running.
-                    await asyncio.shield(asyncio.ensure_future(template.end(worker)))
+                        self._keep_standby(lent[0])
+                    yield lent
             finally:
                 self._busy -= 1
-                if self._busy == 0 and self.template is not None and not self._closed:
+                if self._busy == 0 and self.template is not None:
                     self._keep_standby(self.template)
 
+    @asynccontextmanager
+    async def uncounted_worker(self) -> AsyncIterator[tuple[TemplateProcess, Worker]]:
+        """As :meth:`worker`, but without a slot: for work that waits for something else than this machine.
+
+        Raises:
+            ResearchError: ``engine_not_installed``, ``engine_failed``.
+        """
+        template, worker = await self._fresh_worker()
+        try:
+            yield template, worker
+        finally:
+            # Shielded: a second cancellation must not leave the worker running.
+            await asyncio.shield(self._ended(template, worker))
+
     async def close(self) -> None:
-        """End every process; idempotent."""
+        """End every process; idempotent. Runs in progress fail."""
         self._closed = True
-        if self._standby is not None:
-            self._standby.cancel()
-            await asyncio.gather(self._standby, return_exceptions=True)
-            self._standby = None
+        tasks = [task for task in (self._launch, self._standby) if task is not None]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
         if self._template is not None:
-            scratch = self._template.scratch
-            await self._template.close()
-            self._template = None
-            await asyncio.to_thread(shutil.rmtree, scratch, ignore_errors=True)
+            await self._discard(self._template)
+        await asyncio.gather(*self._endings, return_exceptions=True)
+
+    async def _fresh_worker(self) -> tuple[TemplateProcess, Worker]:
+        template = await self._live_template()
+        try:
+            return template, await self._take(template)
+        except ResearchError:
+            if template.alive:
+                raise
+        # It died unnoticed since its last use, which is not this run's fault.
+        template = await self._live_template()
+        return template, await self._take(template)
+
+    def _ended(self, template: TemplateProcess, worker: Worker) -> "asyncio.Task[Exit | None]":
+        # Kept, as the loop itself forgets tasks that nobody holds.
+        task = asyncio.create_task(template.end(worker))
+        self._endings.add(task)
+        task.add_done_callback(self._endings.discard)
+        return task
 
     async def _live_template(self) -> TemplateProcess:
-        async with self._starting:
-            if self.template is not None:
-                return self.template
-            if self._template is not None:
-                await self._discard(self._template)
-            environment = await asyncio.to_thread(self._locate)
-            scratch = await asyncio.to_thread(_new_scratch, self._cache)
-            try:
-                self._template = await TemplateProcess.start(
-                    environment.python, scratch, _environment(self._cache, scratch)
-                )
-            except BaseException:
-                await asyncio.to_thread(shutil.rmtree, scratch, ignore_errors=True)
-                raise
-            return self._template
+        """The template, started once for all who wait for it."""
+        if self._closed:
+            raise _closed()
+        if self.template is not None:
+            return self.template
+        if self._launch is None or self._launch.done():
+            self._launch = asyncio.create_task(self._start())
+            self._launch.add_done_callback(_noticed)
+        try:
+            # Shielded: a cancelled run does not stop the start that others may wait for.
+            return await asyncio.shield(self._launch)
+        except asyncio.CancelledError:
+            if self._launch.cancelled() and self._closed:
+                raise _closed() from None
+            raise
+
+    async def _start(self) -> TemplateProcess:
+        if self._template is not None:
+            await self._discard(self._template)
+        environment = await asyncio.to_thread(self._locate)
+        scratch = await asyncio.to_thread(_new_scratch, self._cache)
+        try:
+            self._template = await TemplateProcess.start(
+                environment.python, scratch, _environment(self._cache, scratch)
+            )
+        except BaseException:
+            await asyncio.to_thread(shutil.rmtree, scratch, ignore_errors=True)
+            raise
+        return self._template
 
     async def _discard(self, template: TemplateProcess) -> None:
         self._template = None
@@ -118,6 +166,19 @@ class WorkerPool:
     def _keep_standby(self, template: TemplateProcess) -> None:
         if self._standby is None and not self._closed:
             self._standby = asyncio.create_task(template.spawn(prime=True))
+            self._standby.add_done_callback(_noticed)
+
+
+def _closed() -> ResearchError:
+    return ResearchError(
+        ErrorCode.ENGINE_FAILED, "the engine has been closed", hint="the server is going down"
+    )
+
+
+def _noticed(task: "asyncio.Task[Any]") -> None:
+    """Whoever wanted the result may be gone; an unread exception would be reported as forgotten."""
+    if not task.cancelled():
+        task.exception()
 
 
 def _new_scratch(cache: Path) -> Path:
@@ -127,6 +188,7 @@ def _new_scratch(cache: Path) -> Path:
     for leftover in base.iterdir():
         pid = leftover.name.partition("-")[0]
         if pid.isdigit() and not psutil.pid_exists(int(pid)):
+            kill_strays(leftover)
             shutil.rmtree(leftover, ignore_errors=True)
     return Path(tempfile.mkdtemp(prefix=f"{os.getpid()}-", dir=base))
 

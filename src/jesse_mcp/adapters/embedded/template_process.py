@@ -5,77 +5,20 @@ import json
 import os
 import signal
 import socket
-import struct
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from jesse_mcp.adapters.embedded.strays import kill_strays
+from jesse_mcp.adapters.embedded.worker_process import Exit, LogTail, Worker, drain
 from jesse_mcp.domain.errors import ErrorCode, ResearchError
 
 ENGINE_SIDE = Path(__file__).parents[2] / "engine_side"
 
-_HEADER = struct.Struct(">I")
-_MAX_MESSAGE = 256 * 1024 * 1024
-_LOG_TAIL = 16 * 1024
 _START_SECONDS = 120.0
 _SPAWN_SECONDS = 30.0
 _KILL_SECONDS = 1.0
 _SETTLE_SECONDS = 0.5
-
-
-@dataclass(frozen=True)
-class Exit:
-    """How a worker ended; ``code`` is -1 when a signal ended it."""
-
-    code: int
-    signal: int
-    max_rss_kb: int
-
-
-class LogTail:
-    """The last bytes of a stream that may be endless."""
-
-    def __init__(self) -> None:
-        self._data = bytearray()
-
-    def add(self, chunk: bytes) -> None:
-        self._data += chunk
-        if len(self._data) > 2 * _LOG_TAIL:
-            del self._data[:-_LOG_TAIL]
-
-    def text(self) -> str:
-        return bytes(self._data[-_LOG_TAIL:]).decode(errors="replace")
-
-
-@dataclass
-class Worker:
-    """A forked process waiting for, or executing, its one run."""
-
-    number: int
-    pid: int
-    reader: asyncio.StreamReader
-    writer: asyncio.StreamWriter
-    exited: "asyncio.Future[Exit]"
-    log: LogTail
-    log_task: "asyncio.Task[None]"
-    tasks: list["asyncio.Task[None]"] = field(default_factory=list)
-
-    async def send(self, message: dict[str, Any]) -> None:
-        payload = await asyncio.to_thread(lambda: json.dumps(message).encode())
-        self.writer.write(_HEADER.pack(len(payload)) + payload)
-        await self.writer.drain()
-
-    async def receive(self) -> dict[str, Any] | None:
-        """The next message, or ``None`` when the worker has closed its end or broken the framing."""
-        try:
-            (size,) = _HEADER.unpack(await self.reader.readexactly(_HEADER.size))
-            if size > _MAX_MESSAGE:
-                return None
-            message = json.loads(await self.reader.readexactly(size))
-        except (asyncio.IncompleteReadError, ConnectionError, ValueError):
-            return None
-        return message if isinstance(message, dict) else None
 
 
 class TemplateProcess:
@@ -100,7 +43,8 @@ class TemplateProcess:
         self._exits: dict[int, asyncio.Future[Exit]] = {}
         self._next = 0
         self._ready: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._tasks: list[asyncio.Task[None]] = []
+        self._log_task: asyncio.Task[None] | None = None
+        self._listener: asyncio.Task[None] | None = None
 
     @classmethod
     async def start(cls, python: Path, scratch: Path, environment: Mapping[str, str]) -> "TemplateProcess":
@@ -126,8 +70,10 @@ class TemplateProcess:
                 stdout=asyncio.subprocess.PIPE,
                 stderr=asyncio.subprocess.STDOUT,
             )
-        except OSError as error:
+        except BaseException as error:
             ours.close()
+            if not isinstance(error, OSError):
+                raise
             raise ResearchError(
                 ErrorCode.ENGINE_FAILED,
                 f"the engine could not be started: {error.strerror}",
@@ -139,7 +85,8 @@ class TemplateProcess:
         sender = ours.dup()
         reader, writer = await asyncio.open_unix_connection(sock=ours)
         template = cls(process, reader, writer, sender, scratch)
-        template._tasks = [asyncio.create_task(template._read_log()), asyncio.create_task(template._listen())]
+        template._log_task = asyncio.create_task(template._read_log())
+        template._listener = asyncio.create_task(template._listen())
         try:
             async with asyncio.timeout(_START_SECONDS):
                 await template._ready
@@ -186,12 +133,14 @@ class TemplateProcess:
             theirs.close()
             os.close(log_write)
         log = LogTail()
-        log_task = asyncio.create_task(_drain(log_read, log))
+        log_task = asyncio.create_task(drain(log_read, log))
+        # Both only register descriptors with the loop; waiting begins after them.
         reader, writer = await asyncio.open_unix_connection(sock=ours)
         try:
             async with asyncio.timeout(_SPAWN_SECONDS):
                 pid = await asyncio.shield(spawned)
         except BaseException as error:
+            # A worker that does come finds its channel closed and leaves.
             writer.close()
             log_task.cancel()
             if isinstance(error, TimeoutError):
@@ -202,14 +151,16 @@ class TemplateProcess:
     async def end(self, worker: Worker) -> Exit | None:
         """Kill the worker's whole group if it still runs, and wait until the template has buried it.
 
-        ``None`` when the template itself is gone (its workers die with it).
+        ``None`` when the template itself is gone, with everything it had started.
         """
         worker.writer.close()
         try:
             if not worker.exited.done():
+                worker.killed = True
                 await self._kill(worker)
             return await asyncio.shield(worker.exited)
         except (ResearchError, TimeoutError):
+            await asyncio.to_thread(kill_strays, self.scratch)
             return None
         finally:
             # The dead hold no pipe open: what they printed is read to its end.
@@ -222,17 +173,19 @@ class TemplateProcess:
         return await self.end(worker)
 
     async def _kill(self, worker: Worker) -> None:
+        """Through the template, which knows whether the number still is that worker's.
+
+        Raises:
+            TimeoutError: a strategy has stopped or killed the template, which is gone now.
+        """
         request = json.dumps({"op": "kill", "id": worker.number}).encode() + b"\n"
         try:
             self._sender.send(request)
             async with asyncio.timeout(_KILL_SECONDS):
                 await asyncio.shield(worker.exited)
         except (OSError, TimeoutError):
-            # A strategy may have stopped or killed the template: go past it.
-            _kill_group(worker.pid)
             _kill_group(self.pid)
-            async with asyncio.timeout(_KILL_SECONDS):
-                await asyncio.shield(worker.exited)
+            raise TimeoutError from None
 
     async def close(self) -> None:
         """End the template and everything below it; idempotent."""
@@ -245,9 +198,11 @@ class TemplateProcess:
             except TimeoutError:
                 _kill_group(self.pid)
                 await self._process.wait()
-        for task in self._tasks:
+        tasks = [task for task in (self._log_task, self._listener) if task is not None]
+        for task in tasks:
             task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await asyncio.gather(*tasks, return_exceptions=True)
+        await asyncio.to_thread(kill_strays, self.scratch)
 
     async def _listen(self) -> None:
         while line := await self._reader.readline():
@@ -258,16 +213,21 @@ class TemplateProcess:
                     self._ready.set_result(None)
                 case "spawned":
                     _settle(self._spawned.pop(message["id"]), message["pid"])
+                case "refused":
+                    _refuse(
+                        self._spawned.pop(message["id"]), self._failure(f"cannot fork: {message['reason']}")
+                    )
+                    self._exits.pop(message["id"]).cancel()
                 case "exited":
                     outcome = Exit(message["code"], message["signal"], message["max_rss_kb"])
                     _settle(self._exits.pop(message["id"]), outcome)
+        if self._log_task is not None:
+            # Its last words say why it ended.
+            await asyncio.wait([self._log_task], timeout=_KILL_SECONDS)
         failure = self._failure("ended unexpectedly")
         waiting: list[asyncio.Future[Any]] = [self._ready, *self._spawned.values(), *self._exits.values()]
         for future in waiting:
-            if not future.done():
-                future.set_exception(failure)
-                # Not every worker's end has someone waiting for it.
-                future.exception()
+            _refuse(future, failure)
 
     async def _read_log(self) -> None:
         stream = self._process.stdout
@@ -288,21 +248,16 @@ def _settle(future: "asyncio.Future[Any]", value: object) -> None:
         future.set_result(value)
 
 
+def _refuse(future: "asyncio.Future[Any]", error: ResearchError) -> None:
+    if not future.done():
+        future.set_exception(error)
+        # Not every worker has someone waiting for it.
+        future.exception()
+
+
 def _kill_group(leader: int) -> None:
     for kill in (os.killpg, os.kill):
         try:
             kill(leader, signal.SIGKILL)
         except (ProcessLookupError, PermissionError):
             continue
-
-
-async def _drain(descriptor: int, log: LogTail) -> None:
-    loop = asyncio.get_running_loop()
-    reader = asyncio.StreamReader()
-    pipe = os.fdopen(descriptor, "rb", buffering=0)
-    transport, _ = await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), pipe)
-    try:
-        while chunk := await reader.read(65536):
-            log.add(chunk)
-    finally:
-        transport.close()
