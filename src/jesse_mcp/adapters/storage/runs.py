@@ -71,10 +71,12 @@ class SqlRunStore:
         conditions = [_labelled(role, value) for role, value in labels if value is not None]
         if kind is not None:
             conditions.append(runs.c.kind == kind)
-        query = select(runs.c.run_id, runs.c.summary).where(*conditions)
+        # Only the lines of the page are read: sorting whole rows costs many times as much.
+        chosen = select(runs.c.seq).where(*conditions).order_by(*_NEWEST).limit(limit).offset(offset)
+        query = select(runs.c.run_id, runs.c.summary).where(runs.c.seq.in_(chosen)).order_by(*_NEWEST)
         with self._database.reading() as connection:
             total = connection.execute(select(func.count()).select_from(runs).where(*conditions)).scalar_one()
-            rows = connection.execute(query.order_by(*_NEWEST).limit(limit).offset(offset)).all()
+            rows = connection.execute(query).all()
         return [to_model(RunSummary, row.summary, row.run_id) for row in rows], total
 
     def _latest(self, condition: ColumnElement[bool]) -> RunRecord | None:
