@@ -70,6 +70,10 @@ class WatchedStore(SqlJobStore):
         self._watch("create")
         return job
 
+    def start(self, job_id: str) -> bool:
+        self._watch("start")
+        return super().start(job_id)
+
     def report(self, job_id: str, progress: float | None, message: str | None, log_tail: str | None) -> None:
         self._watch("report")
         self.reports += 1
@@ -748,14 +752,20 @@ async def test_nothing_is_accepted_before_the_start_or_after_the_end(store: Watc
     assert await service.page() == ([], 0)
 
 
-async def test_a_listing_is_true_to_its_filter(service: JobService) -> None:
+async def test_a_listing_is_true_to_its_filter(service: JobService, store: WatchedStore) -> None:
+    store.held = "start"
     gate = Gate()
     job = await service.submit("backtest", {}, gate)
     await service.submit("import", {}, Gate())
+    await store.until_reached()
+    assert (await service.get(job.job_id)).state is JobState.RUNNING
+    for state in (JobState.QUEUED, JobState.RUNNING):
+        jobs, total = await service.page(state=state)
+        assert [one.state for one in jobs] == [state] * total
+    store.released.set()
 
     async def listed() -> bool:
         jobs, total = await service.page(state=JobState.RUNNING, kind="backtest")
-        assert all(one.state is JobState.RUNNING for one in jobs)
         assert total == len(jobs)
         return [one.job_id for one in jobs] == [job.job_id]
 

@@ -111,11 +111,11 @@ class SqlJobStore:
             if connection.execute(query).first() is None:
                 return []
         with self._database.writing() as connection:
-            lost = connection.execute(query).all()
-            for row in lost:
-                ended = self._lost(row.job_id, row.owner, died=row.owner in dead_owners)
-                connection.execute(update(jobs).where(jobs.c.job_id == row.job_id).values(ended))
-        return [row.job_id for row in lost]
+            return [
+                row.job_id
+                for row in connection.execute(query).all()
+                if self._lose(connection, row.job_id, row.owner, died=row.owner in dead_owners)
+            ]
 
     def active_owners(self) -> frozenset[str]:
         with self._database.reading() as connection:
@@ -129,7 +129,7 @@ class SqlJobStore:
             _row(connection, job_id)
             return False
 
-    def _lost(self, job_id: str, owner: str, *, died: bool) -> dict[str, Any]:
+    def _lose(self, connection: Connection, job_id: str, owner: str, *, died: bool) -> bool:
         reason = "the server that ran it is gone" if died else "its server stopped renewing its lease"
         error = ResearchError(
             ErrorCode.JOB_LOST,
@@ -137,11 +137,14 @@ class SqlJobStore:
             hint="submit the same request again",
             details={"reason": "owner_died" if died else "lease_expired", "owner": owner},
         )
-        return {
+        ended = {
             "state": JobState.LOST.value,
             "finished_at": iso_utc(self._now()),
             "error": to_text(error.to_dict(), job_id),
         }
+        # Asked again here: only SQLite's write lock keeps its owner from ending it in the meantime.
+        lost = update(jobs).where(jobs.c.job_id == job_id, _ACTIVE).values(ended)
+        return connection.execute(lost.returning(jobs.c.seq)).first() is not None
 
 
 def _row(connection: Connection, job_id: str) -> Row[Any]:
