@@ -573,7 +573,7 @@ def test_threads_writing_one_series_lose_nothing(store: ParquetCandleStore) -> N
     [
         ("os.fsync = die", False),
         ("os.replace = die", False),
-        ("from jesse_mcp.adapters.candles import parquet_store; parquet_store.encode = die", False),
+        ("from jesse_mcp.adapters.candles import series_files; series_files.encode = die", False),
         ("atomic.sync_directory = die", True),
         ("store._prune = die", True),
     ],

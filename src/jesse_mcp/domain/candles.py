@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from jesse_mcp.domain.errors import ErrorCode, ResearchError
+from jesse_mcp.domain.intervals import Interval, Intervals, split
 from jesse_mcp.domain.model import Value
 from jesse_mcp.domain.timeframes import MINUTE_MS, iso_minute
 
@@ -134,12 +135,7 @@ def measure_coverage(
     Raises:
         ResearchError: ``invalid_argument`` when the range is reversed or not on whole minutes.
     """
-    if start_ms % MINUTE_MS or end_ms % MINUTE_MS or end_ms < start_ms:
-        raise ResearchError(
-            ErrorCode.INVALID_ARGUMENT,
-            f"the range is {start_ms} to {end_ms} (epoch ms), not a range of whole minutes",
-            hint="give a start before the end, both multiples of 60000",
-        )
+    _check_range(start_ms, end_ms)
     low, high = np.searchsorted(timestamps, [start_ms, end_ms])
     starts, minutes = missing_runs(timestamps[low:high], start_ms, end_ms)
     longest = np.argsort(-minutes, kind="stable")[: max(0, max_gaps)]
@@ -150,6 +146,30 @@ def measure_coverage(
         gaps=tuple(_gap(int(starts[i]), int(minutes[i])) for i in longest),
         first_missing=_gap(int(starts[0]), int(minutes[0])) if len(starts) else None,
     )
+
+
+def unanswered(
+    timestamps: NDArray[np.int64], answered: Intervals, start_ms: int, end_ms: int
+) -> list[Interval]:
+    """What an import of ``[start_ms, end_ms)`` has to ask for, ascending: neither stored nor answered.
+
+    Raises:
+        ResearchError: ``invalid_argument`` when the range is reversed or not on whole minutes.
+    """
+    _check_range(start_ms, end_ms)
+    low, high = np.searchsorted(timestamps, [start_ms, end_ms])
+    starts, minutes = missing_runs(timestamps[low:high], start_ms, end_ms)
+    begins, ends, known = split((starts, starts + minutes * MINUTE_MS), answered)
+    return list(zip(begins[~known].tolist(), ends[~known].tolist(), strict=True))
+
+
+def _check_range(start_ms: int, end_ms: int) -> None:
+    if start_ms % MINUTE_MS or end_ms % MINUTE_MS or end_ms < start_ms:
+        raise ResearchError(
+            ErrorCode.INVALID_ARGUMENT,
+            f"the range is {start_ms} to {end_ms} (epoch ms), not a range of whole minutes",
+            hint="give a start before the end, both multiples of 60000",
+        )
 
 
 def _gap(start_ms: int, minutes: int) -> Gap:

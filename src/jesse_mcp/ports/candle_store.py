@@ -22,7 +22,7 @@ class CandleStore(Protocol):
         ...
 
     def summary(self, key: SeriesKey) -> SeriesSummary | None:
-        """One series, or ``None`` when nothing of it is stored."""
+        """One series, or ``None`` when no candle of it is stored."""
         ...
 
     def write(self, key: SeriesKey, candles: CandleArray, source: str) -> WriteReport:
@@ -33,6 +33,42 @@ class CandleStore(Protocol):
         Raises:
             ResearchError: ``candles_invalid`` for a bad array, ``storage_failed`` when the disk refuses;
                 the series is then as before.
+        """
+        ...
+
+    def append(
+        self, key: SeriesKey, candles: CandleArray, source: str, answered: tuple[int, int]
+    ) -> WriteReport:
+        """Add one page of an import: sorted, unique, validated candles, and the minutes answered for.
+
+        Cheap per page, and on disk when it returns: a crash loses at most the page being written. Every other
+        method sees the page. Candles replace stored ones of the same minute. Two importers of one series take
+        turns page by page.
+
+        Args:
+            key: the series.
+            candles: shape (n, 6), all of them inside ``answered``; may be empty.
+            source: where they come from.
+            answered: the half-open range the exchange was asked for and answered, not empty.
+
+        Raises:
+            ResearchError: ``candles_invalid`` for a bad array, ``invalid_argument`` for a bad range,
+                ``storage_failed`` when the disk refuses; the page is then not stored.
+        """
+        ...
+
+    def answered(self, key: SeriesKey) -> tuple[tuple[int, int], ...]:
+        """Every range an exchange was asked for and answered, with candles or without, that is not deleted.
+
+        Ascending, not touching. A series can have answers and no candle: its summary is ``None`` then.
+        """
+        ...
+
+    def unanswered(self, key: SeriesKey, start_ms: int, end_ms: int) -> list[tuple[int, int]]:
+        """What an import of the range still has to ask for: minutes neither stored nor answered, ascending.
+
+        Raises:
+            ResearchError: ``invalid_argument`` when the range is not of whole minutes.
         """
         ...
 
@@ -53,7 +89,7 @@ class CandleStore(Protocol):
         ...
 
     def delete(self, key: SeriesKey, start_ms: int | None = None, end_ms: int | None = None) -> int:
-        """Remove the range (all of it by default); the number of candles removed.
+        """Remove the range (all of it by default) and the answers for it; the number of candles removed.
 
         Raises:
             ResearchError: ``series_not_found``.

@@ -24,3 +24,20 @@ def merge(old: CandleArray, new: CandleArray) -> tuple[CandleArray, WriteReport]
     return merged, WriteReport(
         added=int((~known).sum()), replaced=replaced, unchanged=int(known.sum()) - replaced
     )
+
+
+def flatten(layers: list[CandleArray]) -> CandleArray:
+    """Layers (n, 6) in the order they were laid, as one, ascending: of each minute the latest row."""
+    rows = np.concatenate([np.empty((0, 6)), *layers])
+    order = np.argsort(rows[:, TIMESTAMP], kind="stable")
+    moments = rows[order, TIMESTAMP]
+    latest = np.append(moments[1:] != moments[:-1], np.ones(min(1, len(moments)), dtype=bool))
+    return np.asarray(rows[order[latest]])
+
+
+def within(candles: CandleArray, start_ms: int | None, end_ms: int | None) -> slice:
+    """The rows of ascending candles that are in ``[start_ms, end_ms)``; ``None`` is no bound."""
+    timestamps = candles[:, TIMESTAMP]
+    low = 0 if start_ms is None else int(np.searchsorted(timestamps, start_ms))
+    high = len(candles) if end_ms is None else int(np.searchsorted(timestamps, end_ms))
+    return slice(low, max(low, high))

@@ -1,4 +1,4 @@
-"""One Parquet file per series: ``<root>/<exchange>/<symbol>.parquet``."""
+"""One Parquet file per series, ``<root>/<exchange>/<symbol>.parquet``, and during an import a journal."""
 
 import re
 from collections.abc import Iterator
@@ -7,18 +7,20 @@ from pathlib import Path
 
 import numpy as np
 from filelock import FileLock, Timeout
+from numpy.typing import NDArray
 
-from jesse_mcp.adapters.candles.atomic import replace_file, storage_errors, sync_directory
+from jesse_mcp.adapters.candles.atomic import storage_errors
+from jesse_mcp.adapters.candles.journal import Page
 from jesse_mcp.adapters.candles.mapped_files import MappedFiles
-from jesse_mcp.adapters.candles.merging import merge
+from jesse_mcp.adapters.candles.merging import within
 from jesse_mcp.adapters.candles.parquet_codec import (
-    encode,
+    Description,
+    read_description,
     read_series,
-    read_summary,
     read_timestamps,
-    summarize,
 )
-from jesse_mcp.adapters.candles.validation import validated
+from jesse_mcp.adapters.candles.series_files import Series, SeriesFiles, check_exchange, journal_of
+from jesse_mcp.adapters.candles.validation import END_OF_TIME_MS, validated
 from jesse_mcp.domain.candles import (
     TIMESTAMP,
     CandleArray,
@@ -29,8 +31,10 @@ from jesse_mcp.domain.candles import (
     WriteReport,
     measure_coverage,
     parse_symbol,
+    unanswered,
 )
 from jesse_mcp.domain.errors import ErrorCode, ResearchError
+from jesse_mcp.domain.timeframes import MINUTE_MS, iso_minute
 
 _EXCHANGE = re.compile(r"[A-Za-z0-9]+( [A-Za-z0-9]+)*")
 _MAX_EXCHANGE = 64
@@ -39,7 +43,8 @@ _MAX_EXCHANGE = 64
 class ParquetCandleStore:
     """Implements :class:`jesse_mcp.ports.candle_store.CandleStore` below ``root``.
 
-    Readers take no lock: every file is replaced as a whole, so they see one generation or the next.
+    Readers take no lock: every file is replaced as a whole, so they see one generation or the next. Only
+    after :meth:`append` the next reader takes the lock once, to merge the pages into the series.
 
     Args:
         root: created at the first write.
@@ -61,17 +66,19 @@ class ParquetCandleStore:
             ResearchError: ``storage_failed`` naming a file that cannot be read.
         """
         with storage_errors("list the candle store"):
-            found = [read_summary(path) for path in self._root.glob("[!.]*/[!.]*.parquet")]
-        return sorted((s for s in found if s is not None), key=lambda s: (s.exchange, s.symbol))
+            for journal in self._root.glob("[!.]*/[!.]*.journal"):
+                self._settle(journal.with_suffix(".parquet"))
+        return self._settled_summaries()
 
     def summary(self, key: SeriesKey) -> SeriesSummary | None:
-        """One series, or ``None`` when nothing of it is stored.
+        """One series, or ``None`` when no candle of it is stored.
 
         Raises:
             ResearchError: ``invalid_argument`` for a key that cannot be a series, ``storage_failed``.
         """
         with storage_errors(f"read {key}"):
-            return _belonging(key, read_summary(self._path(key)))
+            found = read_description(self._settled(key))
+        return None if found is None else self._of(key, found).summary
 
     def write(self, key: SeriesKey, candles: CandleArray, source: str) -> WriteReport:
         """Merge candles (n, 6) into a series; rows replace stored ones of the same minute.
@@ -86,14 +93,51 @@ class ParquetCandleStore:
         if not len(rows):
             return WriteReport(added=0, replaced=0, unchanged=0)
         with storage_errors(f"store {key}"), self._exclusive(path):
-            stored = read_series(path)
-            old = np.empty((0, 6)) if stored is None else stored[1]
-            _belonging(key, stored[0] if stored else None)
-            merged, report = merge(old, rows)
+            files = SeriesFiles(path, key.exchange)
+            series, report = files.load().overlaid(rows, source)
             if report.added or report.replaced:
-                replace_file(path, encode(merged, summarize(key, merged, source)))
+                files.save(series)
         self._prune()
         return report
+
+    def append(
+        self, key: SeriesKey, candles: CandleArray, source: str, answered: tuple[int, int]
+    ) -> WriteReport:
+        """Add one page of an import: candles (n, 6) and the minutes an exchange answered for with them.
+
+        The page is on disk when this returns. It costs little, since the series is merged with its pages only
+        when the next reader comes, or when there are many. Rows replace stored ones of the same minute.
+
+        Raises:
+            ResearchError: ``candles_invalid`` naming the first bad rows, ``invalid_argument`` for the key,
+                an answer that is no range of whole minutes or candles outside it, ``storage_failed``. The
+                page is then not stored, and everything before it is as it was.
+        """
+        path = self._path(key)
+        rows = validated(candles, f"candles for {key}")
+        _check_answer(key, rows, answered)
+        page = Page(key.exchange, source, answered, rows)
+        with storage_errors(f"store {key}"), self._exclusive(path):
+            return SeriesFiles(path, key.exchange).append(page)
+
+    def answered(self, key: SeriesKey) -> tuple[tuple[int, int], ...]:
+        """Ranges (half-open epoch ms, ascending, not touching) an exchange was asked for and answered.
+
+        Raises:
+            ResearchError: ``invalid_argument`` for the key, ``storage_failed``.
+        """
+        with storage_errors(f"read {key}"):
+            found = read_description(self._settled(key))
+        return () if found is None else self._of(key, found).answered
+
+    def unanswered(self, key: SeriesKey, start_ms: int, end_ms: int) -> list[tuple[int, int]]:
+        """The parts of ``[start_ms, end_ms)`` that are neither stored nor answered, ascending.
+
+        Raises:
+            ResearchError: ``invalid_argument`` for a range that is not whole minutes, ``storage_failed``.
+        """
+        description, timestamps = self._timestamps(key)
+        return unanswered(timestamps, description.answered, start_ms, end_ms)
 
     def read(self, key: SeriesKey, start_ms: int | None = None, end_ms: int | None = None) -> CandleArray:
         """Candles in ``[start_ms, end_ms)``, shape (n, 6); empty when there is no such series.
@@ -102,11 +146,11 @@ class ParquetCandleStore:
             ResearchError: ``storage_failed`` when the series is damaged.
         """
         with storage_errors(f"read {key}"):
-            stored = read_series(self._path(key))
-        if stored is None or _belonging(key, stored[0]) is None:
+            stored = read_series(self._settled(key))
+        if stored is None:
             return np.empty((0, 6))
-        low, high = _bounds(stored[1], start_ms, end_ms)
-        return stored[1][low:high]
+        self._of(key, stored[0])
+        return stored[1][within(stored[1], start_ms, end_ms)]
 
     def coverage(self, key: SeriesKey, start_ms: int, end_ms: int, max_gaps: int = 20) -> Coverage:
         """What of ``[start_ms, end_ms)`` is there and what is missing.
@@ -114,10 +158,7 @@ class ParquetCandleStore:
         Raises:
             ResearchError: ``invalid_argument`` for a range that is not whole minutes, ``storage_failed``.
         """
-        with storage_errors(f"read {key}"):
-            path = self._path(key)
-            stored = _belonging(key, read_summary(path))
-            timestamps = np.empty(0, np.int64) if stored is None else read_timestamps(path)
+        _, timestamps = self._timestamps(key)
         return measure_coverage(timestamps, start_ms, end_ms, max_gaps)
 
     def mapped(self, key: SeriesKey) -> MappedSeries:
@@ -126,66 +167,94 @@ class ParquetCandleStore:
         Raises:
             ResearchError: ``series_not_found``, ``storage_failed``.
         """
-        path = self._path(key)
         with storage_errors(f"map {key}"):
-            summary = _belonging(key, read_summary(path))
+            path = self._settled(key)
+            found = read_description(path)
+            summary = None if found is None else self._of(key, found).summary
             leased = None if summary is None else self._mapped.lease(summary)
             if leased is not None:
                 return leased
             stored = read_series(path)
-            if stored is None:
+            if stored is None or stored[0].summary is None:
                 raise self._not_found(key)
-            return self._mapped.make(*stored)
+            return self._mapped.make(stored[0].summary, stored[1])
 
     def delete(self, key: SeriesKey, start_ms: int | None = None, end_ms: int | None = None) -> int:
-        """Remove ``[start_ms, end_ms)``, all of it by default; the number of candles removed.
+        """Remove ``[start_ms, end_ms)``, all of it by default, with what is known of it.
+
+        Returns:
+            The number of candles removed.
 
         Raises:
             ResearchError: ``series_not_found``, ``storage_failed``.
         """
         path = self._path(key)
-        if not path.exists():
+        if not path.exists() and not journal_of(path).exists():
             raise self._not_found(key)
         with storage_errors(f"remove candles of {key}"), self._exclusive(path):
-            removed = (
-                self._remove(key, path)
-                if start_ms is None and end_ms is None
-                else self._cut(key, path, start_ms, end_ms)
-            )
+            files = SeriesFiles(path, key.exchange)
+            if start_ms is None and end_ms is None:
+                removed = self._remove(key, files)
+            else:
+                series = self._load(key, files)
+                kept = series.cut(start_ms, end_ms)
+                files.save(kept)
+                removed = len(series.candles) - len(kept.candles)
         self._prune()
         return removed
 
-    def _remove(self, key: SeriesKey, path: Path) -> int:
+    def _remove(self, key: SeriesKey, files: SeriesFiles) -> int:
         try:
-            summary = read_summary(path)
-        except ResearchError:
+            removed = len(self._load(key, files).candles)
+        except ResearchError as error:
+            if error.code is not ErrorCode.STORAGE_FAILED:
+                raise
             # Removing a damaged series is the way to be rid of it; how many candles it had is lost.
-            rows = 0
-        else:
-            if _belonging(key, summary) is None or summary is None:
-                raise self._not_found(key)
-            rows = summary.rows
-        path.unlink()
-        sync_directory(path.parent)
-        return rows
+            removed = 0
+        files.remove()
+        return removed
 
-    def _cut(self, key: SeriesKey, path: Path, start_ms: int | None, end_ms: int | None) -> int:
-        stored = read_series(path)
-        if stored is None or _belonging(key, stored[0]) is None:
+    def _load(self, key: SeriesKey, files: SeriesFiles) -> Series:
+        series = files.load()
+        if series.empty:
             raise self._not_found(key)
-        summary, candles = stored
-        low, high = _bounds(candles, start_ms, end_ms)
-        if high - low == len(candles):
-            return self._remove(key, path)
-        if high > low:
-            kept = np.delete(candles, slice(low, high), axis=0)
-            replace_file(path, encode(kept, summarize(key, kept, summary.source)))
-        return high - low
+        return series
+
+    def _timestamps(self, key: SeriesKey) -> tuple[Description, NDArray[np.int64]]:
+        """Description and timestamps of one generation; of an empty series when there is none."""
+        with storage_errors(f"read {key}"):
+            found = read_timestamps(self._settled(key))
+        if found is None:
+            return Description(key.exchange, None), np.empty(0, np.int64)
+        return self._of(key, found[0]), found[1]
+
+    def _settled(self, key: SeriesKey) -> Path:
+        """The Parquet file of a series, with every page of its journal."""
+        path = self._path(key)
+        self._settle(path)
+        return path
+
+    def _settle(self, path: Path) -> None:
+        if journal_of(path).exists():
+            with self._exclusive(path):
+                SeriesFiles(path, None).settle()
+
+    def _settled_summaries(self) -> list[SeriesSummary]:
+        with storage_errors("list the candle store"):
+            found = [read_description(path) for path in self._root.glob("[!.]*/[!.]*.parquet")]
+        summaries = [one.summary for one in found if one is not None and one.summary is not None]
+        return sorted(summaries, key=lambda s: (s.exchange, s.symbol))
+
+    @staticmethod
+    def _of(key: SeriesKey, description: Description) -> Description:
+        check_exchange(key.exchange, description.exchange)
+        return description
 
     def _prune(self) -> None:
         """Old mapped files cost space only: the data is safe already, so a failure here is not one."""
         try:
-            self._mapped.prune(lambda: {summary.content_hash for summary in self.summaries()})
+            # Pages not yet merged have no mapped file to protect, and merging here would hold two locks.
+            self._mapped.prune(lambda: {summary.content_hash for summary in self._settled_summaries()})
         except (OSError, ResearchError):
             return
 
@@ -230,23 +299,19 @@ class ParquetCandleStore:
         )
 
 
-def _bounds(candles: CandleArray, start_ms: int | None, end_ms: int | None) -> tuple[int, int]:
-    timestamps = candles[:, TIMESTAMP]
-    low = 0 if start_ms is None else int(np.searchsorted(timestamps, start_ms))
-    high = len(candles) if end_ms is None else int(np.searchsorted(timestamps, end_ms))
-    return low, max(low, high)
-
-
-def _belonging(key: SeriesKey, summary: SeriesSummary | None) -> SeriesSummary | None:
-    """``summary`` unchanged; the folder name ignores case, so the name inside must be compared.
-
-    Raises:
-        ResearchError: ``invalid_argument`` when the file is of an exchange written in another case.
-    """
-    if summary is not None and summary.exchange != key.exchange:
+def _check_answer(key: SeriesKey, rows: CandleArray, answered: tuple[int, int]) -> None:
+    start_ms, end_ms = answered
+    if start_ms % MINUTE_MS or end_ms % MINUTE_MS or not 0 <= start_ms < end_ms <= END_OF_TIME_MS:
         raise ResearchError(
             ErrorCode.INVALID_ARGUMENT,
-            f"exchange is {key.exchange!r}, but the series is stored as {summary.exchange!r}",
-            hint=f"use exchange {summary.exchange!r}",
+            f"the answer for {key} covers {start_ms} to {end_ms} (epoch ms), not a range of whole minutes",
+            hint="give the range that was asked for: a start before its end, both multiples of 60000",
         )
-    return summary
+    if len(rows) and (rows[0, TIMESTAMP] < start_ms or rows[-1, TIMESTAMP] >= end_ms):
+        raise ResearchError(
+            ErrorCode.INVALID_ARGUMENT,
+            f"candles for {key} are from {iso_minute(int(rows[0, TIMESTAMP]))} to "
+            f"{iso_minute(int(rows[-1, TIMESTAMP]))}, but the answer covers {iso_minute(start_ms)} to "
+            f"{iso_minute(end_ms)} (exclusive)",
+            hint="drop the candles that were not asked for, or say that they were",
+        )
