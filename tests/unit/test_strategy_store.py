@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 
 from jesse_mcp.adapters.strategies.folder_store import FolderStrategyStore
 from jesse_mcp.domain.errors import ErrorCode, ResearchError
@@ -271,6 +272,27 @@ def test_a_failing_write_leaves_what_was_there(
     assert store.read("Mine") == CODE
     assert {path.name for path in (root / "strategies").iterdir()} == {"Mine", ".lock"}
     assert {path.name for path in (root / "strategies" / "Mine").iterdir()} == {"__init__.py"}
+
+
+def test_a_folder_that_cannot_be_read_is_a_storage_failure(
+    store: FolderStrategyStore, root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put_strategy(root, "Mine")
+
+    def denied(_path: Path) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(Path, "iterdir", denied)
+    with pytest.raises(ResearchError, match="Permission denied") as caught:
+        store.names()
+    failure(ErrorCode.STORAGE_FAILED, caught)
+
+
+def test_a_lock_that_is_held_is_a_storage_failure(root: Path) -> None:
+    (root / "strategies").mkdir(parents=True)
+    with FileLock(root / "strategies" / ".lock"), pytest.raises(ResearchError, match="lock") as caught:
+        FolderStrategyStore(root, lock_seconds=0.01).write("Mine", CODE, overwrite=False)
+    failure(ErrorCode.STORAGE_FAILED, caught)
 
 
 def test_a_folder_that_cannot_be_made_is_a_storage_failure(tmp_path: Path) -> None:

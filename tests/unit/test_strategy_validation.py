@@ -73,7 +73,8 @@ def test_a_byte_order_mark_is_accepted() -> None:
 
 
 def test_a_deep_chain_of_attributes_does_not_break_the_check() -> None:
-    check(strategy(f"def f(self):\n    return self.position{'.x' * 2000}\n"))
+    for depth in (300, 600, 900, 2000):
+        check(strategy(f"@a{'.x' * depth}\ndef f(self):\n    return self.position{'.x' * depth}\n"))
 
 
 @given(st.text())

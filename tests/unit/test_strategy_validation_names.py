@@ -77,6 +77,8 @@ def test_unknown_names_after_self(expression: str, suggestion: str | None) -> No
         "def after(strategy): strategy.price",
         "@staticmethod\ndef f(self): return self.foreign",
         "@classmethod\ndef f(cls): return cls.anything",
+        "def before(self): sorted([], key=lambda self: self.other)",
+        "def before(self):\n    def f(self): return self.other\n    f(1)",
         "def before(self):\n    class T:\n        def f(self): return self.own\n    self.t = T()",
     ],
 )
@@ -124,6 +126,7 @@ def test_a_hook_that_is_overwritten() -> None:
         "def price(self): return 1\ndef before(self): self.price()",
         "def before(self): self.hp.get('x'); self.hp['y'] = 1",
         "def before(self): self.liquidate()",
+        "def before(self): self.hp = object()\ndef after(self): self.hp.period",
         "def before(self): self.vars['x'] = self.price",
     ],
 )

@@ -16,8 +16,6 @@ from jesse_mcp.adapters.strategies.source_bundle import STRATEGIES, SourceBundle
 from jesse_mcp.domain.errors import ErrorCode, ResearchError
 from jesse_mcp.domain.strategies import StrategySource, parse_strategy_name
 
-_LOCK_SECONDS = 30.0
-
 
 class FolderStrategyStore:
     """User strategies below ``root``; the bundled ones are readable beside them, never written.
@@ -27,9 +25,11 @@ class FolderStrategyStore:
 
     Args:
         root: a Jesse project folder, or any folder; created by the first write.
+        lock_seconds: how long to wait for another process that is changing strategies.
     """
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, lock_seconds: float = 30.0) -> None:
+        self._lock_seconds = lock_seconds
         self._user = ProjectFiles(root)
         self._bundled = ProjectFiles(Path(__file__).parent / "bundled", mounted_at=STRATEGIES)
 
@@ -157,7 +157,7 @@ class FolderStrategyStore:
         try:
             folder = self._user.path(STRATEGIES)
             folder.mkdir(parents=True, exist_ok=True)
-            with FileLock(folder / ".lock", timeout=_LOCK_SECONDS):
+            with FileLock(folder / ".lock", timeout=self._lock_seconds):
                 yield
         except OSError as error:
             reason = error.strerror or "another process holds the lock on the strategies folder"

@@ -1,5 +1,6 @@
 """Reading a Jesse project folder safely: nothing outside it, nothing that is not text."""
 
+import contextlib
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -58,7 +59,8 @@ class ProjectFiles:
     def is_text(self, relative: str) -> bool:
         """Whether a run takes this file along: by its name, and small enough."""
         path = self.path(relative)
-        return path.suffix in TEXT_SUFFIXES and path.stat().st_size <= MAX_FILE_BYTES
+        with _reading(relative):
+            return path.suffix in TEXT_SUFFIXES and path.stat().st_size <= MAX_FILE_BYTES
 
     def read(self, relative: str) -> str:
         """The file as text, line endings as they are.
@@ -68,15 +70,15 @@ class ProjectFiles:
                 it cannot be read.
         """
         path = self.path(relative)
+        with _reading(relative), path.open("rb") as stream:
+            content = stream.read(MAX_FILE_BYTES + 1)
+        if len(content) > MAX_FILE_BYTES:
+            raise ResearchError(
+                ErrorCode.STRATEGY_INVALID,
+                f"{relative} is larger than {MAX_FILE_BYTES} bytes",
+                hint="move the data out of the source file",
+            )
         try:
-            with path.open("rb") as stream:
-                content = stream.read(MAX_FILE_BYTES + 1)
-            if len(content) > MAX_FILE_BYTES:
-                raise ResearchError(
-                    ErrorCode.STRATEGY_INVALID,
-                    f"{relative} is larger than {MAX_FILE_BYTES} bytes",
-                    hint="move the data out of the source file",
-                )
             return content.decode()
         except UnicodeDecodeError as error:
             raise ResearchError(
@@ -84,19 +86,14 @@ class ProjectFiles:
                 f"{relative} is not UTF-8 text (byte {error.start})",
                 hint="save the file as UTF-8",
             ) from None
-        except OSError as error:
-            raise ResearchError(
-                ErrorCode.STORAGE_FAILED,
-                f"cannot read {relative}: {error.strerror}",
-                hint="check the permissions of the project folder",
-            ) from error
 
     def children(self, relative: str) -> list[str]:
         """Names directly inside a folder, hidden ones left out; empty when there is no such folder."""
         folder = self.path(relative)
         if not folder.is_dir():
             return []
-        return sorted(entry.name for entry in folder.iterdir() if not entry.name.startswith("."))
+        with _reading(relative):
+            return sorted(entry.name for entry in folder.iterdir() if not entry.name.startswith("."))
 
     def walk(self, relative: str) -> Iterator[str]:
         """Every file below a folder, hidden ones and compiled code left out, in a stable order.
@@ -118,3 +115,15 @@ class ProjectFiles:
                 yield from self._walk(child, seen)
             elif path.is_file():
                 yield child
+
+
+@contextlib.contextmanager
+def _reading(relative: str) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise ResearchError(
+            ErrorCode.STORAGE_FAILED,
+            f"cannot read {relative}: {error.strerror}",
+            hint="check the permissions of the project folder",
+        ) from error

@@ -226,10 +226,7 @@ def _number(value: object) -> float | None:
     """``value`` as a finite number; ``None`` for everything else."""
     if isinstance(value, bool) or not isinstance(value, int | float):
         return None
-    try:
-        number = float(value)
-    except OverflowError:
-        return None
+    number = float(value)
     return number if math.isfinite(number) else None
 
 

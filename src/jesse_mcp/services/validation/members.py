@@ -25,6 +25,7 @@ _DICT_METHODS = frozenset(dir(dict))
 def check_members(source: Source, strategy: StrategyClass, catalog: JesseCatalog) -> Iterator[Finding]:
     """Every rule of this module."""
     yield from _unknown(source, strategy, catalog)
+    replaced = any(use.attr == "hp" and not isinstance(use.ctx, ast.Load) for use in strategy.all_uses())
     for use in strategy.all_uses():
         own = strategy.defines(use.attr)
         if not own and use.attr in REMOVED and isinstance(use.ctx, ast.Load):
@@ -39,7 +40,7 @@ def check_members(source: Source, strategy: StrategyClass, catalog: JesseCatalog
                 use,
                 f"def {use.attr}(self, ...), or choose another name",
             )
-        elif use.attr == "hp":
+        elif use.attr == "hp" and not replaced and not own:
             yield from _hp_attribute(source, use)
 
 

@@ -32,9 +32,9 @@ def validate_source(code: str, catalog: JesseCatalog, expected_name: str | None 
         expected_name: the name the strategy is stored under, which its class must have.
 
     Returns:
-        The findings, errors first, each kind in the order of the lines. An error is certain to be refused
-        by Jesse or to raise when it is reached; a warning is probably not what was meant. What depends on
-        modules that are not at hand is not judged.
+        The findings, errors first, each kind in the order of the lines. An error is refused by Jesse,
+        raises when it is reached, or contradicts itself; a warning is probably not what was meant. What
+        depends on modules that are not at hand is not judged.
     """
     tree = _parsed(code)
     if isinstance(tree, Finding):

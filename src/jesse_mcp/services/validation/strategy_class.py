@@ -59,14 +59,9 @@ class StrategyClass:
 
     def uses(self, method: Method) -> Iterator[ast.Attribute]:
         """``self.<name>`` in a method, whether read or assigned."""
-        if method.self_name is None:
-            return
-        for node in inside(method.node):
-            if (
-                isinstance(node, ast.Attribute)
-                and isinstance(node.value, ast.Name)
-                and node.value.id == method.self_name
-            ):
+        name = method.self_name
+        for node in inside(method.node, name) if name is not None else ():
+            if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id == name:
                 yield node
 
     def all_uses(self) -> Iterator[ast.Attribute]:
@@ -75,14 +70,23 @@ class StrategyClass:
             yield from self.uses(method)
 
 
-def inside(function: Function) -> Iterator[ast.AST]:
-    """The nodes of a function's body, classes defined in it left out: their ``self`` is another one."""
+def inside(function: Function, name: str | None = None) -> Iterator[ast.AST]:
+    """The nodes of a function's body, classes defined in it left out: their ``self`` is another one.
+
+    With ``name``, functions defined in it that take a parameter of this name are left out too.
+    """
     pending: list[ast.AST] = list(function.body)
     while pending:
         node = pending.pop()
         yield node
-        if not isinstance(node, ast.ClassDef):
+        if not isinstance(node, ast.ClassDef) and not _takes(node, name):
             pending.extend(ast.iter_child_nodes(node))
+
+
+def _takes(node: ast.AST, name: str | None) -> bool:
+    if name is None or not isinstance(node, (*FUNCTIONS, ast.Lambda)):
+        return False
+    return any(part.arg == name for part in ast.walk(node.args) if isinstance(part, ast.arg))
 
 
 def module_classes(source: Source) -> dict[str, ast.ClassDef]:
