@@ -3,6 +3,7 @@
 import hashlib
 import json
 from dataclasses import dataclass
+from functools import lru_cache
 
 from jesse_mcp.domain.backtests import EngineRun
 from jesse_mcp.domain.candles import SeriesKey
@@ -19,6 +20,7 @@ from jesse_mcp.services.candle_slices import CandleSlicer, period, series_of
 from jesse_mcp.services.validation import validate_source
 
 _FINDINGS_IN_WARNINGS = 5
+_REMEMBERED_STRATEGIES = 64
 
 
 @dataclass(frozen=True)
@@ -42,6 +44,8 @@ class BacktestPlanner:
         self._catalog = catalog
         self._engine = engine
         self._slicer = CandleSlicer(candles)
+        # Validation takes longer than the rest of a plan, and says the same of the same code.
+        self._findings_in = lru_cache(_REMEMBERED_STRATEGIES)(self._validated)
 
     def plan(self, arguments: BacktestArguments) -> Plan:
         """Check everything that can be checked without running.
@@ -92,10 +96,13 @@ class BacktestPlanner:
             if request.start_ms % (timeframe_minutes(timeframe) * MINUTE_MS)
         ]
         for name in dict.fromkeys(route.strategy for route in request.routes):
-            report = validate_source(self._strategies.read(name), self._catalog, name)
-            warnings += [
-                f"{name} line {finding.line}: {finding.message}"
-                for finding in report.findings[:_FINDINGS_IN_WARNINGS]
-                if finding.severity in (Severity.ERROR, Severity.WARNING)
-            ]
+            warnings += self._findings_in(name, run.source[f"strategies/{name}/__init__.py"])
         return warnings
+
+    def _validated(self, name: str, code: str) -> tuple[str, ...]:
+        findings = validate_source(code, self._catalog, name).findings[:_FINDINGS_IN_WARNINGS]
+        return tuple(
+            f"{name} line {finding.line}: {finding.message}"
+            for finding in findings
+            if finding.severity in (Severity.ERROR, Severity.WARNING)
+        )

@@ -81,8 +81,11 @@ class BacktestService:
                     stored = await asyncio.to_thread(self._retitled, stored, title)
                 return BacktestAnswer(state=JobState.DONE, job_id=None, cached=True, run=view_of(stored))
 
+        finished: list[RunRecord] = []
+
         async def work(reporter: JobReporter) -> str:
-            return await self._execute(plan, title, reporter)
+            finished.append(await self._execute(plan, title, reporter))
+            return finished[0].run_id
 
         request = arguments.model_dump(mode="json", exclude_none=True)
         job = await self._jobs.submit("backtest", request, work)
@@ -91,17 +94,17 @@ class BacktestService:
             error = ResearchError.from_dict(job.error)
             error.details.setdefault("job_id", job.job_id)
             raise error
-        record = None if job.run_id is None else await asyncio.to_thread(self._runs.get, job.run_id)
         return BacktestAnswer(
             state=job.state,
             job_id=job.job_id,
             cached=False,
             progress=job.progress,
             message=job.message,
-            run=None if record is None else view_of(record),
+            # The record at hand is what was stored; reading a run with many trades back takes milliseconds.
+            run=None if job.run_id is None else view_of(finished[0]),
         )
 
-    async def _execute(self, plan: Plan, title: str | None, reporter: JobReporter) -> str:
+    async def _execute(self, plan: Plan, title: str | None, reporter: JobReporter) -> RunRecord:
         def progress(fraction: float, message: str) -> None:
             reporter.started()
             reporter.progress(fraction, message)
@@ -115,7 +118,7 @@ class BacktestService:
         reporter.log(outcome.log_tail)
         return await asyncio.to_thread(self._store, plan, title, outcome)
 
-    def _store(self, plan: Plan, title: str | None, outcome: EngineOutcome) -> str:
+    def _store(self, plan: Plan, title: str | None, outcome: EngineOutcome) -> RunRecord:
         request = plan.run.request
         record = RunRecord(
             run_id=new_id("run"),
@@ -134,7 +137,7 @@ class BacktestService:
         )
         self._runs.add(record)
         self._ledger.record(_trial(plan, record.run_id, outcome))
-        return record.run_id
+        return record
 
     def _retitled(self, stored: RunRecord, title: str | None) -> RunRecord:
         """The same answer under another name; a stored run is never changed."""
