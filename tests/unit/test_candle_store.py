@@ -165,8 +165,8 @@ def test_a_gap_by_hand(store: ParquetCandleStore) -> None:
     store.write(KEY, at(0, 1, 5, 6), "test")
     coverage = store.coverage(KEY, START, START + 10 * MINUTE)
     assert [gap.model_dump() for gap in coverage.gaps] == [
-        {"start": "2023-01-01T00:02Z", "end": "2023-01-01T00:04Z", "minutes": 3},
-        {"start": "2023-01-01T00:07Z", "end": "2023-01-01T00:09Z", "minutes": 3},
+        {"start": "2023-01-01T00:02Z", "end": "2023-01-01T00:04Z", "minutes": 3, "kind": "not_asked"},
+        {"start": "2023-01-01T00:07Z", "end": "2023-01-01T00:09Z", "minutes": 3, "kind": "not_asked"},
     ]
 
 
@@ -206,6 +206,7 @@ def test_summaries(store: ParquetCandleStore) -> None:
         "rows": 4,
         "missing": 3,
         "gap_count": 1,
+        "missing_by_kind": {"not_asked": 3},
         "content_hash": content_hash(at(0, 1, 5, 6)),
         "source": "here",
     }

@@ -13,8 +13,8 @@ from rich.table import Table
 from rich.text import Text
 
 from jesse_mcp.composition import open_candle_service
-from jesse_mcp.domain.candles import Gap
 from jesse_mcp.domain.errors import ErrorCode, ResearchError
+from jesse_mcp.domain.gaps import Gap
 from jesse_mcp.domain.model import Value
 from jesse_mcp.services.candles import CandleImportResult, SeriesCheck
 from jesse_mcp.settings import Settings

@@ -1,4 +1,4 @@
-"""One-minute candles: series keys, coverage, gaps and reports about them."""
+"""One-minute candles: what a series is called, what is stored and missing of it, what a write changed."""
 
 import hashlib
 import re
@@ -9,9 +9,10 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from jesse_mcp.domain.errors import ErrorCode, ResearchError
-from jesse_mcp.domain.intervals import Interval, Intervals, split
+from jesse_mcp.domain.gaps import ExplainedGap, check_range, explained_runs
+from jesse_mcp.domain.intervals import Intervals
 from jesse_mcp.domain.model import Value
-from jesse_mcp.domain.timeframes import MINUTE_MS, iso_minute
+from jesse_mcp.domain.timeframes import MINUTE_MS
 
 #: Rows of float64 ``timestamp_ms, open, close, high, low, volume``: Jesse's own column order,
 #: so that a mapped file is handed to the engine without a copy.
@@ -19,6 +20,7 @@ CandleArray = NDArray[np.float64]
 
 TIMESTAMP, OPEN, CLOSE, HIGH, LOW, VOLUME = range(6)
 
+_BY_KIND = "missing minutes by kind of gap"
 _SYMBOL = re.compile(r"[A-Z0-9]{1,20}-[A-Z0-9]{2,10}")
 
 
@@ -32,22 +34,15 @@ class SeriesKey(Value):
         return f"{self.symbol} on {self.exchange}"
 
 
-class Gap(Value):
-    """A run of missing minutes; both ends are missing themselves."""
-
-    start: str = Field(description="first missing minute, UTC")
-    end: str = Field(description="last missing minute, UTC")
-    minutes: int
-
-
 class Coverage(Value):
     """How much of a requested range a series holds."""
 
     expected: int = Field(description="minutes in the range")
     present: int = Field(description="minutes stored")
     gap_count: int
-    gaps: tuple[Gap, ...] = Field(description="the longest first, at most the number asked for")
-    first_missing: Gap | None
+    missing_by_kind: dict[str, int] = Field(description=_BY_KIND)
+    gaps: tuple[ExplainedGap, ...] = Field(description="the longest first, at most the number asked for")
+    first_missing: ExplainedGap | None
 
 
 class SeriesSummary(Value):
@@ -60,6 +55,7 @@ class SeriesSummary(Value):
     rows: int
     missing: int = Field(description="minutes without a candle between first and last")
     gap_count: int
+    missing_by_kind: dict[str, int] = Field(description=_BY_KIND)
     content_hash: str = Field(description="SHA-256 of the candles")
     source: str = Field(description="where the latest candles came from")
 
@@ -114,64 +110,28 @@ def content_hash(candles: CandleArray) -> str:
     return hashlib.sha256(np.ascontiguousarray(candles, dtype="<f8").data).hexdigest()
 
 
-def missing_runs(
-    timestamps: NDArray[np.int64], start_ms: int, end_ms: int
-) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """First missing minute (epoch ms) and length (minutes) of every gap in ``[start_ms, end_ms)``.
-
-    ``timestamps`` are the candles inside that range, ascending; the edges of the range count as gaps too.
-    """
-    edges = np.concatenate(([start_ms - MINUTE_MS], timestamps, [end_ms]))
-    minutes = np.diff(edges) // MINUTE_MS - 1
-    gaps = np.flatnonzero(minutes > 0)
-    return edges[gaps] + MINUTE_MS, minutes[gaps]
-
-
 def measure_coverage(
-    timestamps: NDArray[np.int64], start_ms: int, end_ms: int, max_gaps: int = 20
+    exchange: str,
+    timestamps: NDArray[np.int64],
+    answered: Intervals,
+    start_ms: int,
+    end_ms: int,
+    max_gaps: int = 20,
 ) -> Coverage:
-    """Coverage of ``[start_ms, end_ms)`` by ascending ``timestamps`` (epoch ms; those outside are ignored).
+    """Coverage of ``[start_ms, end_ms)``; arguments as :func:`jesse_mcp.domain.gaps.explained_runs`.
 
     Raises:
         ResearchError: ``invalid_argument`` when the range is reversed or not on whole minutes.
     """
-    _check_range(start_ms, end_ms)
+    check_range(start_ms, end_ms)
     low, high = np.searchsorted(timestamps, [start_ms, end_ms])
-    starts, minutes = missing_runs(timestamps[low:high], start_ms, end_ms)
-    longest = np.argsort(-minutes, kind="stable")[: max(0, max_gaps)]
+    runs = explained_runs(exchange, timestamps, answered, start_ms, end_ms)
+    longest = np.argsort(-runs.minutes, kind="stable")[: max(0, max_gaps)]
     return Coverage(
         expected=(end_ms - start_ms) // MINUTE_MS,
         present=int(high - low),
-        gap_count=len(starts),
-        gaps=tuple(_gap(int(starts[i]), int(minutes[i])) for i in longest),
-        first_missing=_gap(int(starts[0]), int(minutes[0])) if len(starts) else None,
+        gap_count=len(runs.starts),
+        missing_by_kind=runs.by_kind(),
+        gaps=tuple(runs.gap(int(position)) for position in longest),
+        first_missing=runs.gap(0) if len(runs.starts) else None,
     )
-
-
-def unanswered(
-    timestamps: NDArray[np.int64], answered: Intervals, start_ms: int, end_ms: int
-) -> list[Interval]:
-    """What an import of ``[start_ms, end_ms)`` has to ask for, ascending: neither stored nor answered.
-
-    Raises:
-        ResearchError: ``invalid_argument`` when the range is reversed or not on whole minutes.
-    """
-    _check_range(start_ms, end_ms)
-    low, high = np.searchsorted(timestamps, [start_ms, end_ms])
-    starts, minutes = missing_runs(timestamps[low:high], start_ms, end_ms)
-    begins, ends, known = split((starts, starts + minutes * MINUTE_MS), answered)
-    return list(zip(begins[~known].tolist(), ends[~known].tolist(), strict=True))
-
-
-def _check_range(start_ms: int, end_ms: int) -> None:
-    if start_ms % MINUTE_MS or end_ms % MINUTE_MS or end_ms < start_ms:
-        raise ResearchError(
-            ErrorCode.INVALID_ARGUMENT,
-            f"the range is {start_ms} to {end_ms} (epoch ms), not a range of whole minutes",
-            hint="give a start before the end, both multiples of 60000",
-        )
-
-
-def _gap(start_ms: int, minutes: int) -> Gap:
-    last = start_ms + (minutes - 1) * MINUTE_MS
-    return Gap(start=iso_minute(start_ms), end=iso_minute(last), minutes=minutes)

@@ -77,7 +77,7 @@ class CandleStore(Protocol):
         ...
 
     def coverage(self, key: SeriesKey, start_ms: int, end_ms: int, max_gaps: int = 20) -> Coverage:
-        """What of the range is there and what is missing."""
+        """What of the range is there, what is missing, and why."""
         ...
 
     def mapped(self, key: SeriesKey) -> MappedSeries:

@@ -10,13 +10,13 @@ from pydantic import Field
 from jesse_mcp.domain.candles import (
     TIMESTAMP,
     Coverage,
-    Gap,
     SeriesKey,
     SeriesSummary,
     measure_coverage,
     parse_symbol,
 )
 from jesse_mcp.domain.errors import ErrorCode, ResearchError
+from jesse_mcp.domain.gaps import Gap, gap_at, missing_runs
 from jesse_mcp.domain.model import Value
 from jesse_mcp.domain.timeframes import MINUTE_MS, iso_minute, parse_date
 from jesse_mcp.ports.candle_store import CandleFileReader, CandleStore
@@ -112,7 +112,8 @@ class CandleService:
         report = self._store.write(key, parsed.candles, f"file {path.name}"[:_MAX_SOURCE])
         timestamps = parsed.candles[:, TIMESTAMP].astype(np.int64)
         first, last = int(timestamps[0]), int(timestamps[-1])
-        coverage = measure_coverage(timestamps, first, last + MINUTE_MS, _GAPS_SHOWN)
+        starts, minutes = missing_runs(timestamps, first, last + MINUTE_MS)
+        longest = np.argsort(-minutes, kind="stable")[:_GAPS_SHOWN]
         return CandleImportResult(
             exchange=key.exchange,
             symbol=key.symbol,
@@ -122,9 +123,9 @@ class CandleService:
             added=report.added,
             replaced=report.replaced,
             unchanged=report.unchanged,
-            missing=coverage.expected - coverage.present,
-            gap_count=coverage.gap_count,
-            longest_gaps=coverage.gaps,
+            missing=int(minutes.sum()),
+            gap_count=len(minutes),
+            longest_gaps=tuple(gap_at(int(starts[i]), int(minutes[i])) for i in longest),
             detected=parsed.detected,
             notes=parsed.notes,
         )
@@ -188,6 +189,7 @@ class CandleService:
 
         def measure() -> SeriesCheck:
             timestamps = self._store.read(key)[:, TIMESTAMP].astype(np.int64)
+            answered = self._store.answered(key)
             if not len(timestamps):
                 raise ResearchError(
                     ErrorCode.SERIES_NOT_FOUND,
@@ -201,7 +203,7 @@ class CandleService:
                 symbol=key.symbol,
                 start=iso_minute(low),
                 end=iso_minute(high),
-                coverage=measure_coverage(timestamps, low, high, _GAPS_SHOWN),
+                coverage=measure_coverage(key.exchange, timestamps, answered, low, high, _GAPS_SHOWN),
             )
 
         return await asyncio.to_thread(measure)

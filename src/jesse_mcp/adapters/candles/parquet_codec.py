@@ -26,9 +26,9 @@ from jesse_mcp.domain.candles import (
     SeriesKey,
     SeriesSummary,
     content_hash,
-    missing_runs,
 )
 from jesse_mcp.domain.errors import ErrorCode, ResearchError
+from jesse_mcp.domain.gaps import explained_runs
 from jesse_mcp.domain.intervals import Intervals
 from jesse_mcp.domain.timeframes import MINUTE_MS, iso_minute
 
@@ -43,19 +43,20 @@ _ROW_GROUP = 32_768
 COLUMNS = {"timestamp": TIMESTAMP, "open": OPEN, "high": HIGH, "low": LOW, "close": CLOSE, "volume": VOLUME}
 
 
-def summarize(key: SeriesKey, candles: CandleArray, source: str) -> SeriesSummary:
+def summarize(key: SeriesKey, candles: CandleArray, answered: Intervals, source: str) -> SeriesSummary:
     """The summary of a whole, nonempty series of shape (n, 6)."""
     timestamps = candles[:, TIMESTAMP].astype(np.int64)
     first, last = int(timestamps[0]), int(timestamps[-1])
-    _, minutes = missing_runs(timestamps, first, last + MINUTE_MS)
+    runs = explained_runs(key.exchange, timestamps, answered, first, last + MINUTE_MS)
     return SeriesSummary(
         exchange=key.exchange,
         symbol=key.symbol,
         first=iso_minute(first),
         last=iso_minute(last),
         rows=len(candles),
-        missing=int(minutes.sum()),
-        gap_count=len(minutes),
+        missing=int(runs.minutes.sum()),
+        gap_count=len(runs.minutes),
+        missing_by_kind=runs.by_kind(),
         content_hash=content_hash(candles),
         source=source,
     )
@@ -189,9 +190,8 @@ def _described(path: Path, file: BinaryIO) -> Description:
 
     try:
         found = json.loads(pl.read_parquet_metadata(file)[METADATA_KEY])
-        if found["format"] == 1:  # before series knew what had been asked for
-            summary = SeriesSummary.model_validate(found["summary"])
-            return Description(summary.exchange, summary)
+        if found["format"] == 1:
+            return _described_by_the_first_format(found["summary"])
         if found["format"] != FORMAT:
             raise _damaged(path, f"its format is {found['format']}, this version reads {FORMAT}")
         return Description(
@@ -204,6 +204,13 @@ def _described(path: Path, file: BinaryIO) -> Description:
         raise _damaged(path, "it was not written by jesse-mcp") from None
     except (pl.exceptions.PolarsError, ValidationError, ValueError, TypeError) as error:
         raise _damaged(path, str(error)) from error
+
+
+def _described_by_the_first_format(summary: dict[str, object]) -> Description:
+    """Of a file written before anything was known about what exchanges had been asked."""
+    by_kind = {"not_asked": summary["missing"]} if summary["missing"] else {}
+    validated = SeriesSummary.model_validate({**summary, "missing_by_kind": by_kind})
+    return Description(validated.exchange, validated)
 
 
 def _damaged(path: Path, why: str) -> ResearchError:

@@ -31,9 +31,9 @@ from jesse_mcp.domain.candles import (
     WriteReport,
     measure_coverage,
     parse_symbol,
-    unanswered,
 )
 from jesse_mcp.domain.errors import ErrorCode, ResearchError
+from jesse_mcp.domain.gaps import unanswered
 from jesse_mcp.domain.timeframes import MINUTE_MS, iso_minute
 
 _EXCHANGE = re.compile(r"[A-Za-z0-9]+( [A-Za-z0-9]+)*")
@@ -158,8 +158,8 @@ class ParquetCandleStore:
         Raises:
             ResearchError: ``invalid_argument`` for a range that is not whole minutes, ``storage_failed``.
         """
-        _, timestamps = self._timestamps(key)
-        return measure_coverage(timestamps, start_ms, end_ms, max_gaps)
+        description, timestamps = self._timestamps(key)
+        return measure_coverage(key.exchange, timestamps, description.answered, start_ms, end_ms, max_gaps)
 
     def mapped(self, key: SeriesKey) -> MappedSeries:
         """The memory-mapped form of the whole series, made on first use.

@@ -106,7 +106,9 @@ class SeriesFiles:
             self.remove()
             return
         key = SeriesKey(exchange=series.exchange, symbol=self._path.stem)
-        summary = summarize(key, series.candles, series.source) if len(series.candles) else None
+        summary = (
+            summarize(key, series.candles, series.answered, series.source) if len(series.candles) else None
+        )
         description = Description(series.exchange, summary, series.answered, series.included)
         replace_file(self._path, encode(series.candles, description))
         self._journal.remove()
