@@ -216,7 +216,7 @@ class StrategyService:
             f"Jesse {self._catalog.jesse_version} has no indicator {name!r}",
             hint=f"did you mean {best!r}?"
             if best
-            else "search the indicators by a word of their description",
+            else "use indicator_list with search and a word of the description",
         )
 
 

@@ -128,7 +128,9 @@ class FolderStrategyStore:
         return ResearchError(
             ErrorCode.STRATEGY_NOT_FOUND,
             f"there is no strategy {name!r}",
-            hint=f"did you mean {' or '.join(close)}?" if close else "list the strategies, or write this one",
+            hint=f"did you mean {' or '.join(close)}?"
+            if close
+            else "see strategy_list, or create it with strategy_write",
             details={"closest": close, "count": len(names)},
         )
 
@@ -141,7 +143,7 @@ class FolderStrategyStore:
             raise ResearchError(
                 ErrorCode.STRATEGY_EXISTS,
                 f"there is a strategy {name!r} already",
-                hint="read it first, then write with overwrite, or choose another name",
+                hint="look at it with strategy_read, then strategy_write with overwrite=true, or another name",
             )
         same = [known for known in names if known.casefold() == name.casefold() and known != name]
         if origin is None and same:
@@ -217,5 +219,5 @@ def _read_only(name: str) -> ResearchError:
     return ResearchError(
         ErrorCode.STRATEGY_READ_ONLY,
         f"{name!r} is a bundled strategy and cannot be changed",
-        hint="read it and write it under another name, with its class renamed",
+        hint="take its code from strategy_read, rename the class, strategy_write it under the new name",
     )
