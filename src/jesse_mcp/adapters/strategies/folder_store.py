@@ -143,7 +143,7 @@ class FolderStrategyStore:
             raise ResearchError(
                 ErrorCode.STRATEGY_EXISTS,
                 f"there is a strategy {name!r} already",
-                hint="look at it with strategy_read, then strategy_write with overwrite=true, or another name",
+                hint="see it with strategy_read, then strategy_write with overwrite=true, or another name",
             )
         same = [known for known in names if known.casefold() == name.casefold() and known != name]
         if origin is None and same:
