@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 from sqlalchemy import CreateTable, inspect, select
 from sqlalchemy.dialects import postgresql
 from sqlalchemy.schema import CreateIndex
@@ -104,6 +105,23 @@ def test_processes_that_create_and_write_one_file_do_not_disturb_each_other(path
     database.close()
     assert total == len(jobs) == 180
     assert {job.state.value for job in jobs} == {"done"}
+
+
+def test_processes_open_a_file_one_after_the_other(path: Path, database: Database) -> None:
+    # Of six processes that open a new file at the same moment without taking turns, one now and then
+    # fails at once with "database is locked": turning the file to WAL does not wait.
+    path.parent.mkdir()
+    with FileLock(f"{path}.lock"):
+        impatient = Database.at(path, busy_seconds=0.05)
+        assert "locked" in failure(impatient).message
+        assert not path.exists()
+    assert versions(database) == [1, 2]
+
+
+def test_readers_and_the_writer_do_not_wait_and_references_hold(database: Database) -> None:
+    with database.reading() as connection:
+        assert connection.exec_driver_sql("PRAGMA journal_mode").scalar_one() == "wal"
+        assert connection.exec_driver_sql("PRAGMA foreign_keys").scalar_one() == 1
 
 
 def test_a_transaction_that_reads_before_it_writes_waits_for_others(database: Database, path: Path) -> None:

@@ -121,6 +121,7 @@ async def service(store: WatchedStore) -> AsyncIterator[JobService]:
     service = service_of(store)
     await service.start()
     yield service
+    store.released.set()  # a test that failed half-way must not hold the end up
     await service.close()
 
 
