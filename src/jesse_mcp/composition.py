@@ -8,6 +8,7 @@ from jesse_mcp import __version__
 from jesse_mcp.adapters.candles.file_reader import CandleFiles
 from jesse_mcp.adapters.candles.parquet_store import ParquetCandleStore
 from jesse_mcp.adapters.embedded.engine import EmbeddedEngine
+from jesse_mcp.adapters.embedded.market_data import EmbeddedMarketData
 from jesse_mcp.adapters.storage.database import Database
 from jesse_mcp.adapters.storage.jobs import SqlJobStore
 from jesse_mcp.adapters.storage.ledger import SqlTrialLedger
@@ -20,6 +21,7 @@ from jesse_mcp.domain.errors import ErrorCode, ResearchError
 from jesse_mcp.domain.exchanges import resolve_exchange
 from jesse_mcp.services.backtest_plan import BacktestPlanner
 from jesse_mcp.services.backtests import BacktestService
+from jesse_mcp.services.candle_import import CandleImportService
 from jesse_mcp.services.candles import CandleService
 from jesse_mcp.services.jobs import JobService
 from jesse_mcp.services.runs import RunService
@@ -55,6 +57,12 @@ class Application:
         self.candles = _candle_service(candle_store, self.catalog)
         self.strategies = StrategyService(strategy_store, self.catalog)
         self.jobs = JobService(jobs, owner_id(), owner_is_dead)
+        self.candle_imports = CandleImportService(
+            candle_store,
+            EmbeddedMarketData(self.engine.pool),
+            self.jobs,
+            lambda name: resolve_exchange(name, self.catalog).name,
+        )
         self.runs = RunService(runs)
         self.backtests = BacktestService(
             BacktestPlanner(strategy_store, candle_store, self.catalog, self.engine),

@@ -33,11 +33,11 @@ class EmbeddedEngine:
         self._run_timeout = run_timeout
         self._run_memory_mb = run_memory_mb
         self._code = _code_hash()
-        self._pool = WorkerPool(self.environment, cache, capacity)
+        self.pool = WorkerPool(self.environment, cache, capacity)
 
     @property
     def capacity(self) -> int:
-        return self._pool.capacity
+        return self.pool.capacity
 
     def environment(self) -> EngineEnvironment:
         """Raises: ResearchError: ``engine_not_installed``, ``engine_failed``."""
@@ -52,11 +52,11 @@ class EmbeddedEngine:
         Raises:
             ResearchError: ``engine_not_installed``, ``engine_failed``.
         """
-        await self._pool.warm()
+        await self.pool.warm()
 
     async def run(self, run: EngineRun, progress: ProgressCallback) -> EngineOutcome:
         """See the port. Every way out leaves no process of the run behind."""
-        async with self._pool.worker() as (template, worker):
+        async with self.pool.worker() as (template, worker):
             progress(0.0, "loading")
             message, trades = await self._converse(template, worker, run, progress)
             # Its end closes the log, so that nothing it printed is missed.
@@ -100,7 +100,7 @@ class EmbeddedEngine:
             if error.code not in (ErrorCode.ENGINE_NOT_INSTALLED, ErrorCode.ENGINE_FAILED):
                 raise
             return {"kind": "embedded", "installed": False, "problem": error.message, "hint": error.hint}
-        template = self._pool.template
+        template = self.pool.template
         return {
             "kind": "embedded",
             "installed": True,
@@ -109,12 +109,12 @@ class EmbeddedEngine:
             "python_version": environment.python_version,
             "identity": environment.identity,
             "state": "cold" if template is None else "warm",
-            "workers": {"capacity": self._pool.capacity, "busy": self._pool.busy},
+            "workers": {"capacity": self.pool.capacity, "busy": self.pool.busy},
             "limits": {"run_timeout_seconds": self._run_timeout, "run_memory_mb": self._run_memory_mb},
         }
 
     async def close(self) -> None:
-        await self._pool.close()
+        await self.pool.close()
 
 
 def _code_hash() -> str:
