@@ -335,6 +335,9 @@ def test_keys_cannot_leave_the_root(tmp_path: Path, trick: str, part: str) -> No
     key = KEY.model_copy(update={part: trick})
     for operation in (
         lambda: store.write(key, at(0), "test"),
+        lambda: store.append(key, at(0), "test", (START, START + MINUTE)),
+        lambda: store.answered(key),
+        lambda: store.unanswered(key, START, START + MINUTE),
         lambda: store.read(key),
         lambda: store.summary(key),
         lambda: store.coverage(key, START, START + MINUTE),

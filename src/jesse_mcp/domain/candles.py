@@ -20,7 +20,6 @@ CandleArray = NDArray[np.float64]
 
 TIMESTAMP, OPEN, CLOSE, HIGH, LOW, VOLUME = range(6)
 
-_BY_KIND = "missing minutes by kind of gap"
 _SYMBOL = re.compile(r"[A-Z0-9]{1,20}-[A-Z0-9]{2,10}")
 
 
@@ -40,7 +39,7 @@ class Coverage(Value):
     expected: int = Field(description="minutes in the range")
     present: int = Field(description="minutes stored")
     gap_count: int
-    missing_by_kind: dict[str, int] = Field(description=_BY_KIND)
+    missing_by_kind: dict[str, int]
     gaps: tuple[ExplainedGap, ...] = Field(description="the longest first, at most the number asked for")
     first_missing: ExplainedGap | None
 
@@ -55,7 +54,7 @@ class SeriesSummary(Value):
     rows: int
     missing: int = Field(description="minutes without a candle between first and last")
     gap_count: int
-    missing_by_kind: dict[str, int] = Field(description=_BY_KIND)
+    missing_by_kind: dict[str, int] = Field(description="minutes by kind of gap")
     content_hash: str = Field(description="SHA-256 of the candles")
     source: str = Field(description="where the latest candles came from")
 

@@ -40,9 +40,10 @@ _LEAVE_OUT_QUIET_MINUTES = frozenset(
     }
 )
 
+#: Part of the schema every agent reads, hence so short; :func:`explained_runs` has the rules.
 _KINDS = (
-    "not_asked: no exchange was asked. Asked, it has none: no_trades (it skips minutes without trades; up to "
-    f"{LONGEST_QUIET_MINUTES}), before_listing (before the first candle), outage (else)"
+    f"not_asked by any import, or the exchange has none: no_trades (up to {LONGEST_QUIET_MINUTES} minutes; "
+    "it skips those without), before_listing, outage"
 )
 
 
@@ -54,9 +55,8 @@ class Gap(Value):
     minutes: int
 
 
+# Without a docstring, which would be one more sentence in the schema.
 class ExplainedGap(Gap):
-    """A gap all of whose minutes are missing for the same reason."""
-
     kind: GapKind = Field(description=_KINDS)
 
 
@@ -108,7 +108,14 @@ def explained_runs(
     """Gaps of ``[start_ms, end_ms)``, each for one reason; two may touch.
 
     A gap that the range cuts is explained by its whole length, so that the reason for a minute is the same
-    whatever range is asked for. Without any candle, all that was answered is before the listing.
+    whatever range is asked for. The kinds:
+
+    * ``not_asked``: no exchange was asked for these minutes;
+    * ``before_listing``: asked and answered as empty, before the first candle of the series (all that was
+      answered, when there is no candle);
+    * ``no_trades``: asked and answered as empty, for :data:`LONGEST_QUIET_MINUTES` at most, by an exchange
+      that :func:`leaves_out_quiet_minutes`;
+    * ``outage``: asked and answered as empty otherwise.
 
     Args:
         exchange: Jesse's name.
