@@ -1,5 +1,6 @@
 """What a user gets to see of an exception: their own frames first, ours never."""
 
+import errno
 import traceback
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,7 @@ def describe(error: BaseException, project: Path) -> dict[str, Any]:
     """``kind`` (what to blame), ``type``, ``message`` and the trimmed ``traceback``."""
     if isinstance(error, RunRejectedError):
         return {"kind": "rejected", "message": str(error), "hint": error.hint}
-    if isinstance(error, MemoryError):
+    if isinstance(error, MemoryError) or (isinstance(error, OSError) and error.errno == errno.ENOMEM):
         kind = "memory"
     elif type(error).__name__ in {"InvalidRoutes", "InvalidConfig", "CandlesNotFound"}:
         return {"kind": "rejected", "message": str(error), "hint": None}

@@ -72,6 +72,9 @@ class Template:
             if level == socket.SOL_SOCKET and kind == socket.SCM_RIGHTS:
                 received = array.array("i")
                 received.frombytes(payload[: len(payload) - len(payload) % received.itemsize])
+                for descriptor in received:
+                    # A program started by a strategy must not hold its run's channel open.
+                    os.set_inheritable(descriptor, False)
                 self._descriptors += received
         if not data:
             return False

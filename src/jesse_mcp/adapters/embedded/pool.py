@@ -92,10 +92,9 @@ class WorkerPool:
     async def close(self) -> None:
         """End every process; idempotent. Runs in progress fail."""
         self._closed = True
-        tasks = [task for task in (self._launch, self._standby) if task is not None]
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        if self._launch is not None:
+            self._launch.cancel()
+            await asyncio.wait([self._launch])
         if self._template is not None:
             await self._discard(self._template)
         await asyncio.gather(*self._endings, return_exceptions=True)
@@ -151,17 +150,36 @@ class WorkerPool:
 
     async def _discard(self, template: TemplateProcess) -> None:
         self._template = None
-        self._standby = None
+        standby, self._standby = self._standby, None
+        if standby is not None:
+            standby.cancel()
+            await asyncio.wait([standby])
+            _release(standby)
         await template.close()
         await asyncio.to_thread(shutil.rmtree, template.scratch, ignore_errors=True)
 
     async def _take(self, template: TemplateProcess) -> Worker:
         standby, self._standby = self._standby, None
         if standby is not None:
-            (outcome,) = await asyncio.gather(standby, return_exceptions=True)
-            if isinstance(outcome, Worker) and not outcome.exited.done():
-                return outcome
+            try:
+                # Shielded: a run that is cancelled meanwhile leaves it to the next.
+                worker = await asyncio.shield(standby)
+            except asyncio.CancelledError:
+                self._return(standby)
+                raise
+            except ResearchError:
+                pass
+            else:
+                if not worker.exited.done():
+                    return worker
+                worker.release()
         return await template.spawn(prime=False)
+
+    def _return(self, standby: "asyncio.Task[Worker]") -> None:
+        if self._standby is None and not self._closed:
+            self._standby = standby
+        else:
+            standby.add_done_callback(_release)
 
     def _keep_standby(self, template: TemplateProcess) -> None:
         if self._standby is None and not self._closed:
@@ -173,6 +191,11 @@ def _closed() -> ResearchError:
     return ResearchError(
         ErrorCode.ENGINE_FAILED, "the engine has been closed", hint="the server is going down"
     )
+
+
+def _release(standby: "asyncio.Task[Worker]") -> None:
+    if not standby.cancelled() and standby.exception() is None:
+        standby.result().release()
 
 
 def _noticed(task: "asyncio.Task[Any]") -> None:

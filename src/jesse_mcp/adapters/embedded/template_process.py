@@ -146,7 +146,9 @@ class TemplateProcess:
             if isinstance(error, TimeoutError):
                 raise self._failure("does not answer") from error
             raise
-        return Worker(number, pid, reader, writer, exited, log, log_task)
+        worker = Worker(number, pid, reader, writer, exited, log, log_task)
+        exited.add_done_callback(worker.orphaned)
+        return worker
 
     async def end(self, worker: Worker) -> Exit | None:
         """Kill the worker's whole group if it still runs, and wait until the template has buried it.

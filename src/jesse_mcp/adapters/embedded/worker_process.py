@@ -50,6 +50,16 @@ class Worker:
     #: We had to end it; it did not leave by itself.
     killed: bool = False
 
+    def orphaned(self, exited: "asyncio.Future[Exit]") -> None:
+        """Called at its end. Without a template nobody would tell us of it, so nothing more is awaited."""
+        if not exited.cancelled() and exited.exception() is not None:
+            self.writer.close()
+
+    def release(self) -> None:
+        """Let go of it without waiting for its end; a worker without a run leaves when its channel closes."""
+        self.writer.close()
+        self.log_task.cancel()
+
     async def send(self, message: dict[str, Any]) -> None:
         payload = await asyncio.to_thread(lambda: json.dumps(message).encode())
         self.writer.write(_HEADER.pack(len(payload)) + payload)
