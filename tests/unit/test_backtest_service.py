@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from jesse_mcp.adapters.candles.parquet_store import ParquetCandleStore
@@ -259,6 +260,21 @@ async def test_nothing_is_submitted_for_a_request_that_cannot_run(desk: Desk) ->
             await desk.backtest(**changes)
         assert caught.value.code is code
     assert (await desk.jobs.page())[1] == 0
+
+
+async def test_a_run_over_gaps_says_so(desk: Desk) -> None:
+    key = SeriesKey(exchange=EXCHANGE, symbol="BTC-USDT")
+    day = 86_400_000
+    rows = desk.candles.read(key)
+    desk.candles.delete(key)
+    desk.candles.append(key, np.delete(rows, [1500, 1501], axis=0), "exchange", (START, START + 3 * day))
+    with pytest.raises(ResearchError, match="are missing"):
+        await desk.backtest(gaps="refuse")
+    answer = await desk.backtest()
+    assert answer.run is not None
+    assert answer.run.request["gaps"] == "observed"
+    assert answer.run.warnings[0].startswith("2 minutes of BTC-USDT on Binance Spot have no candle")
+    assert (await desk.backtest(gaps="observed")).run == answer.run
 
 
 async def test_the_end_defaults_to_the_last_full_day(desk: Desk) -> None:

@@ -7,7 +7,7 @@ import pytest
 
 from jesse_mcp.adapters.candles.parquet_store import ParquetCandleStore
 from jesse_mcp.analytics.synthetic import synthetic_candles
-from jesse_mcp.domain.backtests import BacktestRequest, Route
+from jesse_mcp.domain.backtests import BacktestRequest, GapPolicy, Route
 from jesse_mcp.domain.candles import SeriesKey
 from jesse_mcp.domain.errors import ErrorCode, ResearchError
 from jesse_mcp.services.candle_slices import CandleSlicer
@@ -93,3 +93,45 @@ def test_last_full_day_is_that_of_the_shortest_series(tmp_path: Path) -> None:
     store.write(other, synthetic_candles(START, 2 * 1440 + 700, seed=3), "test")
     assert CandleSlicer(store).last_full_day([KEY]) == START + 4 * DAY
     assert CandleSlicer(store).last_full_day([KEY, other]) == START + 2 * DAY
+
+
+def gappy(path: Path, answered: bool, missing: slice = slice(2890, 2892)) -> ParquetCandleStore:
+    store = ParquetCandleStore(path)
+    candles = np.delete(synthetic_candles(START, 4 * 1440, seed=1), missing, axis=0)
+    if answered:
+        store.append(KEY, candles, "exchange", (START, START + 4 * DAY))
+    else:
+        store.write(KEY, candles, "a file")
+    return store
+
+
+def test_small_gaps_of_the_exchange_itself_are_accepted_and_counted(tmp_path: Path) -> None:
+    (part,) = CandleSlicer(gappy(tmp_path, answered=True)).cut(request(2, 3))
+    assert (part.missing, part.end_row - part.start_row) == (2, 2878)
+
+
+@pytest.mark.parametrize(("answered", "policy"), [(True, "refuse"), (False, None), (False, "refuse")])
+def test_other_gaps_are_refused_unless_asked_for(
+    tmp_path: Path, answered: bool, policy: GapPolicy | None
+) -> None:
+    slicer = CandleSlicer(gappy(tmp_path, answered))
+    with pytest.raises(ResearchError) as caught:
+        slicer.cut(request(2, 3), policy)
+    assert caught.value.hint is not None
+    assert "gaps='observed'" in caught.value.hint
+    assert ("candles_import(" in caught.value.hint) is not answered
+    (part,) = slicer.cut(request(2, 3), "observed")
+    assert part.missing == 2
+
+
+def test_too_many_gaps_are_refused_even_if_the_exchange_has_them(tmp_path: Path) -> None:
+    slicer = CandleSlicer(gappy(tmp_path, answered=True, missing=slice(2890, 2930)))
+    with pytest.raises(ResearchError, match="2840 of 2880 minutes"):
+        slicer.cut(request(2, 3))
+    assert slicer.cut(request(2, 3), "observed")[0].missing == 40
+
+
+def test_no_policy_runs_without_a_candle_to_trade(tmp_path: Path) -> None:
+    store = gappy(tmp_path, answered=True)
+    with pytest.raises(ResearchError, match="are missing"):
+        CandleSlicer(store).cut(request(6, 7), "observed")

@@ -8,6 +8,7 @@ from jesse_mcp.domain.model import Value
 
 ExchangeType = Literal["spot", "futures"]
 LeverageMode = Literal["cross", "isolated"]
+GapPolicy = Literal["refuse", "observed"]
 HyperparameterValue = bool | int | float | str
 
 
@@ -47,13 +48,16 @@ class BacktestRequest(Value):
     warm_up_candles: int
     fast_mode: bool
     benchmark: bool = False
+    gaps: GapPolicy = Field(
+        default="refuse", description="'observed': minutes are missing, and the run used those there are"
+    )
 
 
 class CandleSlice(Value):
     """The part of a mapped series that a run reads.
 
     ``start_row`` is the first warm-up candle, ``trading_row`` the first candle traded, ``end_row`` one
-    past the last.
+    past the last. ``missing`` minutes between them have no candle.
     """
 
     exchange: str
@@ -64,6 +68,7 @@ class CandleSlice(Value):
     trading_row: int
     end_row: int
     content_hash: str
+    missing: int = 0
 
 
 class EngineRun(Value):

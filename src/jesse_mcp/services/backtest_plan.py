@@ -62,7 +62,9 @@ class BacktestPlanner:
                 hint="end_date is exclusive: give one at least a day after start_date",
             )
         source = self._strategies.source(frozenset(route.strategy for route in request.routes))
-        slices = self._slicer.cut(request)
+        slices = self._slicer.cut(request, arguments.gaps)
+        if any(part.missing for part in slices):
+            request = request.model_copy(update={"gaps": "observed"})
         run = EngineRun(request=request, source=source.files, candles=slices)
         hashes = {f"{part.symbol} on {part.exchange}": part.content_hash for part in slices}
         identity = {
@@ -90,6 +92,12 @@ class BacktestPlanner:
     def _warnings(self, run: EngineRun) -> list[str]:
         request = run.request
         warnings = [
+            f"{part.missing} minutes of {part.symbol} on {part.exchange} have no candle: Jesse ran on those "
+            "there are, and orders were not filled in between"
+            for part in run.candles
+            if part.missing
+        ]
+        warnings += [
             f"no {timeframe} candle starts on {iso_date(request.start_ms)}: Jesse counts them from the "
             "start of the run, so they differ from the exchange's own"
             for timeframe in sorted({route.timeframe for route in request.routes})

@@ -6,6 +6,7 @@ from jesse_mcp.domain.backtests import (
     BacktestRequest,
     DataRoute,
     ExchangeType,
+    GapPolicy,
     HyperparameterValue,
     LeverageMode,
     Route,
@@ -41,6 +42,7 @@ class BacktestArguments(Value):
     warm_up_candles: int = 240
     fast_mode: bool = False
     benchmark: bool = False
+    gaps: GapPolicy | None = None
 
 
 def complete(arguments: BacktestArguments, catalog: JesseCatalog, end_ms: int) -> BacktestRequest:

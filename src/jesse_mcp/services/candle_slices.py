@@ -7,8 +7,8 @@ from pathlib import Path
 
 import numpy as np
 
-from jesse_mcp.domain.backtests import BacktestRequest, CandleSlice
-from jesse_mcp.domain.candles import SeriesKey
+from jesse_mcp.domain.backtests import BacktestRequest, CandleSlice, GapPolicy
+from jesse_mcp.domain.candles import Coverage, SeriesKey
 from jesse_mcp.domain.errors import ErrorCode, ResearchError
 from jesse_mcp.domain.timeframes import (
     DAY_MS,
@@ -22,6 +22,10 @@ from jesse_mcp.ports.candle_store import CandleStore
 
 _REMEMBERED_HASHES = 256
 _COLUMNS = 6
+
+#: Without a choice of the user a series with gaps is accepted when its exchange was asked for every missing
+#: minute, and has at least this share of the range.
+ENOUGH_COVERAGE = 0.99
 
 
 class CandleSlicer:
@@ -45,16 +49,22 @@ class CandleSlicer:
             ends.append((parse_minute(summary.last) + MINUTE_MS) // DAY_MS * DAY_MS)
         return min(ends)
 
-    def cut(self, request: BacktestRequest) -> tuple[CandleSlice, ...]:
+    def cut(self, request: BacktestRequest, policy: GapPolicy | None = None) -> tuple[CandleSlice, ...]:
         """A slice for every series of the request.
+
+        Args:
+            policy: ``"refuse"`` wants every minute, ``"observed"`` takes what there is, ``None`` takes gaps
+                that the exchange itself has, up to a limit.
 
         Raises:
             ResearchError: ``candles_missing`` naming the first missing range and the call that fills it.
         """
         warm_start = warm_up_start(request)
-        return tuple(self._slice(key, warm_start, request) for key in series_of(request))
+        return tuple(self._slice(key, warm_start, request, policy) for key in series_of(request))
 
-    def _slice(self, key: SeriesKey, warm_start: int, request: BacktestRequest) -> CandleSlice:
+    def _slice(
+        self, key: SeriesKey, warm_start: int, request: BacktestRequest, policy: GapPolicy | None
+    ) -> CandleSlice:
         if self._store.summary(key) is None:
             raise self._nothing(key, warm_start, request.end_ms)
         mapped = self._store.mapped(key)
@@ -63,8 +73,12 @@ class CandleSlicer:
             bisect.bisect_left(range(mapped.rows), moment, key=lambda row: int(rows[row, 0]))
             for moment in (warm_start, request.start_ms, request.end_ms)
         )
-        if end - first != (request.end_ms - warm_start) // MINUTE_MS:
-            raise self._incomplete(key, warm_start, request)
+        missing = (request.end_ms - warm_start) // MINUTE_MS - (end - first)
+        if missing:
+            coverage = self._store.coverage(key, warm_start, request.end_ms, max_gaps=10)
+            usable = end > trading and (first < trading or not request.warm_up_candles)
+            if not (usable and _acceptable(coverage, policy)):
+                raise self._incomplete(key, warm_start, request, coverage, policy)
         return CandleSlice(
             exchange=key.exchange,
             symbol=key.symbol,
@@ -74,6 +88,7 @@ class CandleSlicer:
             trading_row=trading,
             end_row=end,
             content_hash=self._hash(mapped.content_hash, Path(mapped.path), first, end),
+            missing=missing,
         )
 
     def _hash(self, series: str, path: Path, first: int, end: int) -> str:
@@ -95,12 +110,18 @@ class CandleSlicer:
         return ResearchError(
             ErrorCode.CANDLES_MISSING,
             f"no candles of {key} are stored{wanted}",
-            hint=_import_call(key),
+            hint=_import_call(key, start, end),
             details={"exchange": key.exchange, "symbol": key.symbol},
         )
 
-    def _incomplete(self, key: SeriesKey, warm_start: int, request: BacktestRequest) -> ResearchError:
-        coverage = self._store.coverage(key, warm_start, request.end_ms, max_gaps=10)
+    def _incomplete(
+        self,
+        key: SeriesKey,
+        warm_start: int,
+        request: BacktestRequest,
+        coverage: Coverage,
+        policy: GapPolicy | None,
+    ) -> ResearchError:
         gap = coverage.first_missing
         if gap is None:
             raise ResearchError(
@@ -118,12 +139,7 @@ class CandleSlicer:
             ErrorCode.CANDLES_MISSING,
             f"candles of {key} are missing from {gap.start} to {gap.end}: {coverage.present} of "
             f"{coverage.expected} minutes are stored{part}",
-            hint=_import_call(key)
-            + (
-                ", or start later, or lower warm_up_candles"
-                if warming
-                else ", or choose a range without gaps"
-            ),
+            hint="; or ".join(_ways_out(key, warm_start, request, coverage, policy, warming=warming)),
             details={
                 "exchange": key.exchange,
                 "symbol": key.symbol,
@@ -132,6 +148,32 @@ class CandleSlicer:
                 "coverage": coverage.model_dump(),
             },
         )
+
+
+def _acceptable(coverage: Coverage, policy: GapPolicy | None) -> bool:
+    if policy is not None:
+        return policy == "observed"
+    from_the_exchange = set(coverage.missing_by_kind) <= {"no_trades", "outage"}
+    return from_the_exchange and coverage.present >= ENOUGH_COVERAGE * coverage.expected
+
+
+def _ways_out(
+    key: SeriesKey,
+    warm_start: int,
+    request: BacktestRequest,
+    coverage: Coverage,
+    policy: GapPolicy | None,
+    *,
+    warming: bool,
+) -> list[str]:
+    ways = []
+    if "not_asked" in coverage.missing_by_kind:
+        ways.append(_import_call(key, warm_start, request.end_ms))
+    if warming:
+        ways.append("start later or lower warm_up_candles")
+    if policy != "observed":
+        ways.append("run on the candles there are with gaps='observed'")
+    return ways or ["choose a range the exchange has candles for"]
 
 
 def series_of(request: BacktestRequest) -> list[SeriesKey]:
@@ -154,8 +196,12 @@ def warm_up_start(request: BacktestRequest) -> int:
     return (request.start_ms - request.warm_up_candles * longest) // longest * longest
 
 
-def _import_call(key: SeriesKey) -> str:
-    return f"fill it with candles_import(path=..., exchange={key.exchange!r}, symbol={key.symbol!r})"
+def _import_call(key: SeriesKey, start_ms: int | None, end_ms: int | None) -> str:
+    series = f"exchange={key.exchange!r}, symbol={key.symbol!r}"
+    dates = "start_date=..."
+    if start_ms is not None and end_ms is not None:
+        dates = f"start_date={iso_date(start_ms)!r}, end_date={iso_date(end_ms + DAY_MS - 1)!r}"
+    return f"fill it with candles_import({series}, {dates}), from a file with path=... instead of dates"
 
 
 def period(request: BacktestRequest) -> str:
