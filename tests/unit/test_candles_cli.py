@@ -7,8 +7,10 @@ import numpy as np
 import polars as pl
 import pytest
 
+from jesse_mcp.adapters.candles.parquet_store import ParquetCandleStore
 from jesse_mcp.analytics.synthetic import synthetic_candles
 from jesse_mcp.cli import main as cli
+from jesse_mcp.domain.candles import SeriesKey
 
 START = 1_672_531_200_000
 SERIES = ["--exchange", "Binance Spot", "--symbol", "BTC-USDT"]
@@ -73,6 +75,36 @@ def test_import_list_check_delete(terminal: Terminal, file: str, home: Path) -> 
     )
     terminal("delete", *SERIES, "--yes")
     assert "0 series" in terminal("list")
+
+
+def test_gaps_by_kind_and_suspicious_candles(terminal: Terminal, home: Path) -> None:
+    rows = synthetic_candles(START, 2 * 1_440, 1)
+    rows[200:240, 1:5] = rows[200, 2]
+    rows[1_000, 1:5] *= 1.1
+    store = ParquetCandleStore(home / "candles")
+    key = SeriesKey(exchange="Binance Spot", symbol="BTC-USDT")
+    store.write(key, np.delete(rows, slice(30, 40), axis=0)[:500], "file")
+    answered = (START + 500 * 60_000, START + 2 * 1_440 * 60_000)
+    store.append(key, np.delete(rows[500:], slice(1_500, 1_520), axis=0), "exchange", answered)
+
+    checked = terminal("check", *SERIES, status=1)
+    assert "missing: not asked 10, outage 20" in checked
+    assert "not asked" in checked.split("longest gaps")[1]
+    assert "frozen prices (1 with volume)" in checked
+    assert "2023-01-01T03:20Z (40 min)" in checked
+    assert "spikes that revert" in checked
+    assert "no volume" not in checked
+    assert "outage 20" in terminal("list")
+    quality = json.loads(terminal("check", *SERIES, "--json", status=1))["quality"]
+    assert (quality["spikes"]["count"], quality["outliers"]["count"]) == (1, 2)
+    part = terminal("check", *SERIES, "--start-date", "2023-01-01", "--end-date", "2023-01-02", status=1)
+    assert "missing: not asked 10\n" in part
+
+
+def test_a_clean_series_says_so(terminal: Terminal, home: Path) -> None:
+    key = SeriesKey(exchange="Binance Spot", symbol="BTC-USDT")
+    ParquetCandleStore(home / "candles").write(key, synthetic_candles(START, 1_440, 1), "file")
+    assert "nothing suspicious about the candles" in terminal("check", *SERIES)
 
 
 def test_json(terminal: Terminal, file: str) -> None:

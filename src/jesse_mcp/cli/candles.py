@@ -14,9 +14,10 @@ from rich.text import Text
 
 from jesse_mcp.composition import open_candle_service
 from jesse_mcp.domain.errors import ErrorCode, ResearchError
-from jesse_mcp.domain.gaps import Gap
+from jesse_mcp.domain.gaps import ExplainedGap, Gap
 from jesse_mcp.domain.model import Value
-from jesse_mcp.services.candles import CandleImportResult, SeriesCheck
+from jesse_mcp.services.candle_quality import CandleQuality, PriceMoves, SeriesCheck
+from jesse_mcp.services.candles import CandleImportResult
 from jesse_mcp.settings import Settings
 
 T = TypeVar("T")
@@ -80,11 +81,12 @@ def listing(
         _print_json(found)
         return
     table = Table("exchange", "symbol", "first", "last", title=f"{len(found.series)} series")
-    for column in ("candles", "missing", "gaps", "in range"):
+    for column in ("candles", "missing", "gaps", "missing by kind", "in range"):
         table.add_column(column, justify="right")
     for one in found.series:
         inside = "" if one.coverage is None else f"{one.coverage.present:,} of {one.coverage.expected:,}"
-        numbers = (f"{one.rows:,}", f"{one.missing:,}", f"{one.gap_count:,}", inside)
+        kinds = _by_kind(one.missing_by_kind, "\n")
+        numbers = (f"{one.rows:,}", f"{one.missing:,}", f"{one.gap_count:,}", kinds, inside)
         table.add_row(one.exchange, one.symbol, one.first, one.last, *numbers)
     Console().print(table)
 
@@ -97,7 +99,7 @@ def check(
     end_date: str | None = None,
     json_: Json = False,
 ) -> int:
-    """Read a series whole and report its gaps; exit status 1 when minutes are missing.
+    """Read a series whole, report its gaps and suspicious candles; exit status 1 when minutes are missing.
 
     Parameters
     ----------
@@ -199,14 +201,51 @@ def _print_check(result: SeriesCheck) -> None:
         f"{coverage.present:,} of {coverage.expected:,} minutes, {coverage.gap_count:,} gaps; "
         "the stored candles match their hash"
     )
+    if coverage.missing_by_kind:
+        console.print(f"missing: {_by_kind(coverage.missing_by_kind, ', ')}")
     _print_gaps(console, coverage.gaps)
+    _print_quality(console, result.quality)
 
 
-def _print_gaps(console: Console, gaps: tuple[Gap, ...]) -> None:
+def _by_kind(minutes: dict[str, int], separator: str) -> str:
+    return separator.join(f"{kind.replace('_', ' ')} {count:,}" for kind, count in minutes.items())
+
+
+def _print_quality(console: Console, quality: CandleQuality) -> None:
+    """Only what there is; the store takes no invalid, repeated or unordered rows, so these are not shown."""
+    frozen, empty = quality.frozen, quality.zero_volume
+    table = Table("suspicious", title=f"{quality.rows:,} candles looked at")
+    table.add_column("count", justify="right")
+    table.add_column("first")
+    if frozen.count:
+        seen = ", ".join(f"{run.start} ({run.minutes:,} min)" for run in frozen.first)
+        table.add_row(f"frozen prices ({frozen.traded:,} with volume)", f"{frozen.count:,}", seen)
+    if empty.count:
+        longest = f"at most {empty.longest:,} min in a row, from {empty.longest_start}"
+        table.add_row(f"no volume ({empty.share:.2%})", f"{empty.count:,}", longest)
+    for name, moves in (
+        ("outliers", quality.outliers),
+        ("spikes that revert", quality.spikes),
+        ("long wicks", quality.wicks),
+        ("jumps across gaps", quality.jumps),
+    ):
+        if moves.count:
+            table.add_row(name, f"{moves.count:,}", _seen(moves))
+    console.print(table if table.rows else "nothing suspicious about the candles")
+
+
+def _seen(moves: PriceMoves) -> str:
+    return ", ".join(f"{move.at} ({move.percent:+.2f}%)" for move in moves.first)
+
+
+def _print_gaps(console: Console, gaps: tuple[ExplainedGap, ...] | tuple[Gap, ...]) -> None:
     if not gaps:
         return
     table = Table("first missing", "last missing", title="longest gaps")
     table.add_column("minutes", justify="right")
+    if isinstance(gaps[0], ExplainedGap):
+        table.add_column("why")
     for gap in gaps:
-        table.add_row(gap.start, gap.end, f"{gap.minutes:,}")
+        why = (gap.kind.replace("_", " "),) if isinstance(gap, ExplainedGap) else ()
+        table.add_row(gap.start, gap.end, f"{gap.minutes:,}", *why)
     console.print(table)

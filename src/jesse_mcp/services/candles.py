@@ -12,7 +12,6 @@ from jesse_mcp.domain.candles import (
     Coverage,
     SeriesKey,
     SeriesSummary,
-    measure_coverage,
     parse_symbol,
 )
 from jesse_mcp.domain.errors import ErrorCode, ResearchError
@@ -20,6 +19,7 @@ from jesse_mcp.domain.gaps import Gap, gap_at, missing_runs
 from jesse_mcp.domain.model import Value
 from jesse_mcp.domain.timeframes import MINUTE_MS, iso_minute, parse_date
 from jesse_mcp.ports.candle_store import CandleFileReader, CandleStore
+from jesse_mcp.services.candle_quality import CandleQualityService, SeriesCheck
 
 _GAPS_SHOWN = 10
 _MAX_SOURCE = 200
@@ -49,16 +49,6 @@ class CandlesAvailable(Value):
     series: tuple[StoredSeries, ...]
 
 
-class SeriesCheck(Value):
-    """A series read whole and compared with its hash."""
-
-    exchange: str
-    symbol: str
-    start: str = Field(description="first minute looked at, UTC")
-    end: str = Field(description="exclusive, UTC")
-    coverage: Coverage
-
-
 class CandlesDeleted(Value):
     exchange: str
     symbol: str
@@ -68,6 +58,9 @@ class CandlesDeleted(Value):
 
 class CandleService:
     """Blocking work is done in threads.
+
+    Attributes:
+        quality: the same store, asked whether its candles can be trusted.
 
     Args:
         store: where candles live.
@@ -82,6 +75,7 @@ class CandleService:
         self._store = store
         self._reader = reader
         self._resolve_exchange = resolve_exchange
+        self.quality = CandleQualityService(store)
 
     async def import_file(
         self, path: str, exchange: str, symbol: str, timestamp_unit: str | None = None
@@ -172,7 +166,7 @@ class CandleService:
     async def check(
         self, exchange: str, symbol: str, start_date: str | None = None, end_date: str | None = None
     ) -> SeriesCheck:
-        """Read a series whole, compare it with its hash and measure its gaps.
+        """Read a series whole, compare it with its hash, measure its gaps and the quality of its candles.
 
         Args:
             exchange: a name of it that Jesse or people use.
@@ -184,29 +178,7 @@ class CandleService:
             ResearchError: ``series_not_found``, ``storage_failed`` when the stored file is damaged,
                 ``invalid_argument``.
         """
-        key = self._key(exchange, symbol)
-        start, end = _range(start_date, end_date)
-
-        def measure() -> SeriesCheck:
-            timestamps = self._store.read(key)[:, TIMESTAMP].astype(np.int64)
-            answered = self._store.answered(key)
-            if not len(timestamps):
-                raise ResearchError(
-                    ErrorCode.SERIES_NOT_FOUND,
-                    f"no candles of {key} are stored",
-                    hint="list what is stored with candles_available, or import a file with candles_import",
-                )
-            low = int(timestamps[0]) if start is None else start
-            high = int(timestamps[-1]) + MINUTE_MS if end is None else end
-            return SeriesCheck(
-                exchange=key.exchange,
-                symbol=key.symbol,
-                start=iso_minute(low),
-                end=iso_minute(high),
-                coverage=measure_coverage(key.exchange, timestamps, answered, low, high, _GAPS_SHOWN),
-            )
-
-        return await asyncio.to_thread(measure)
+        return await self.quality.check(self._key(exchange, symbol), *_range(start_date, end_date))
 
     async def delete(
         self, exchange: str, symbol: str, start_date: str | None = None, end_date: str | None = None

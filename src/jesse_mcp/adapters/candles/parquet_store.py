@@ -295,7 +295,7 @@ class ParquetCandleStore:
         return ResearchError(
             ErrorCode.SERIES_NOT_FOUND,
             f"no candles of {key} are stored",
-            hint="list what is stored with candles_available, or import a file with candles_import",
+            hint="list what is stored with candles_available, or import candles with candles_import",
         )
 
 
