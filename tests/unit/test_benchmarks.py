@@ -1,0 +1,116 @@
+"""The benchmarks are not run here: that they start, and that their tables say what was measured."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture
+def report(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    monkeypatch.syspath_prepend(str(ROOT))
+    from benchmarks import report as module
+
+    return module
+
+
+def test_help_names_every_benchmark(tmp_path: Path) -> None:
+    command = [sys.executable, str(ROOT / "benchmarks" / "run.py"), "--help"]
+    shown = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, check=True)
+    for part in ("--only", "--json", "--write", "warm-call", "bare-call"):
+        assert part in shown.stdout
+
+
+def test_tables_of_a_part_are_not_written(tmp_path: Path) -> None:
+    command = [sys.executable, str(ROOT / "benchmarks" / "run.py"), "--write", "--only", "memory"]
+    refused = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, check=False)
+    assert refused.returncode == 2
+    assert "whole campaign" in refused.stdout
+
+
+@pytest.mark.parametrize(
+    ("value", "shown"),
+    [
+        (0.0, "0.000 ms"),
+        (0.0125, "0.013 ms"),
+        (0.9999, "1.000 ms"),
+        (1.0, "1.00 ms"),
+        (-33.84, "-33.8 ms"),
+        (122.4, "122 ms"),
+        (12345.6, "12,346 ms"),
+    ],
+)
+def test_numbers_have_three_digits_and_no_exponent(report: ModuleType, value: float, shown: str) -> None:
+    assert report.number(value, "ms") == shown
+
+
+def test_a_sample_is_its_median_and_quartiles(report: ModuleType) -> None:
+    figure = report.sampled("f", [5.0, 1.0, 4.0, 2.0, 3.0], "s")
+    assert (figure.low, figure.value, figure.high) == (2.0, 3.0, 4.0)
+    once = report.sampled("f", [7.0], "s")
+    assert (once.low, once.value, once.high) == (None, 7.0, None)
+    with pytest.raises(ValueError, match="f was not measured"):
+        report.sampled("f", [], "s")
+
+
+def test_a_percentile_is_interpolated(report: ModuleType) -> None:
+    assert report.percentile([float(n) for n in range(101)], 99) == pytest.approx(99.0)
+
+
+def test_a_goal_is_met_or_not(report: ModuleType) -> None:
+    ceiling, floor = report.Goal("at most", 30.0), report.Goal("at least", 1.8)
+    assert [ceiling.met(value) for value in (29.9, 30.0, 30.1)] == [True, True, False]
+    assert [floor.met(value) for value in (1.79, 1.8, 1.81)] == [False, True, True]
+
+
+def results(report: ModuleType) -> list[object]:
+    figures = (
+        report.Figure("with a | in it", 1.5, "s"),
+        report.sampled("kept", [10.0, 20.0, 30.0], "ms", report.Goal("at most", 25.0)),
+        report.Figure("missed", 1.5, "x", goal=report.Goal("at least", 1.8)),
+    )
+    return [report.Result("sample", "under these conditions", figures)]
+
+
+def test_markdown_holds_facts_values_spread_goals_and_verdicts(report: ModuleType) -> None:
+    assert report.markdown(results(report), {"machine": "one core"}) == (
+        "- machine: one core\n"
+        "\n"
+        "### sample\n"
+        "\n"
+        "under these conditions\n"
+        "\n"
+        "| figure | value | quartiles | goal | verdict |\n"
+        "|---|--:|--:|--:|---|\n"
+        "| with a \\| in it | 1.50 s |  |  |  |\n"
+        "| kept | 20.0 ms | 15.0 to 25.0 | at most 25.0 ms | met |\n"
+        "| missed | 1.50 x |  | at least 1.80 x | not met |\n"
+    )
+
+
+def test_json_is_unrounded_and_says_what_was_met(report: ModuleType) -> None:
+    found = json.loads(report.as_json(results(report), {"machine": "one core"}))
+    assert found["facts"] == {"machine": "one core"}
+    assert [figure["met"] for figure in found["results"][0]["figures"]] == [None, True, False]
+    assert found["results"][0]["figures"][1]["goal"] == {"kind": "at most", "limit": 25.0}
+
+
+def test_figures_are_put_between_the_marks_and_nowhere_else(report: ModuleType) -> None:
+    document = f"before\n{report.START}\n\nold\n{report.END}\nafter\n"
+    once = report.replaced(document, "new\n")
+    assert once == f"before\n{report.START}\n\nnew\n\n{report.END}\nafter\n"
+    assert report.replaced(once, "new\n") == once
+    with pytest.raises(ValueError, match="once each"):
+        report.replaced("no marks", "new")
+    with pytest.raises(ValueError, match="once each"):
+        report.replaced(document + document, "new")
+
+
+def test_the_readme_has_a_place_for_the_figures(report: ModuleType) -> None:
+    document = (ROOT / "benchmarks" / "README.md").read_text(encoding="utf-8")
+    assert "new" in report.replaced(document, "new")
