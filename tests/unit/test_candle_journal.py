@@ -477,8 +477,7 @@ def test_killed_while_appending(store: ParquetCandleStore, root: Path, killed: s
 
 
 MERGING = [
-    "series_files.encode = die",
-    "os.replace = die",
+    BEFORE := "os.replace = die",
     "atomic.sync_directory = die",  # the new Parquet file is there, and the journal too
     "journal.Journal.remove = die",
 ]
@@ -487,7 +486,7 @@ MERGING = [
 @pytest.mark.parametrize("killed", MERGING)
 @pytest.mark.parametrize(
     "call",
-    ["store.summary(KEY)", "store.summaries()", "store.mapped(KEY)", "add(4, 5, 4)"],
+    ["store.summaries()", "add(4, 5, 4)"],
 )
 def test_killed_while_merging(store: ParquetCandleStore, root: Path, killed: str, call: str) -> None:
     store.write(KEY, at(0, 1), "file")
@@ -510,7 +509,7 @@ def test_a_page_merged_by_the_dead_is_not_laid_over_newer_candles(
     add(store, 1, 3, 2)
     code, output = finish(process(root, f"{killed}\nstore.write(KEY, at(1, price=2.0), 'file')"))
     assert code == -9, output
-    written = killed in MERGING[2:]
+    written = killed != BEFORE
     assert ParquetCandleStore(root).answered(KEY) == (span(0, 3),)
     if after == "write":
         store.write(KEY, at(0, price=3.0), "file")
@@ -526,7 +525,7 @@ def test_pages_appended_to_a_journal_that_was_merged_by_the_dead(
     add(store, 0, 3, 0, 1)
     code, output = finish(process(root, f"{killed}\nstore.write(KEY, at(1, price=2.0), 'file')"))
     assert code == -9, output
-    written = killed in MERGING[2:]
+    written = killed != BEFORE
     # Before any reader: the page goes behind those that are merged already.
     assert add(store, 0, 3, 0, price=3.0).replaced == 1
     assert len(Journal(journal_file(root)).entries()) == 2
@@ -570,12 +569,12 @@ def test_two_importers_and_readers_of_one_series(store: ParquetCandleStore, root
     importing = """
 journal._MAX_PAGES = 5
 first = int(sys.argv[2])
-for start in range(first, 200, 4):
+for start in range(first, 100, 4):
     assert add(start, start + 2, start, start + 1).added == 2
 """
     reading = """
 known = set()
-for _ in range(30):
+for _ in range(10):
     rows = {row[0] for row in store.read(KEY)}
     assert known <= rows
     known = rows
@@ -583,8 +582,8 @@ for _ in range(30):
 """
     processes = [process(root, importing, "0"), process(root, importing, "2"), process(root, reading)]
     assert [finish(one) for one in processes] == [(0, "")] * 3
-    assert stored(store) == dict.fromkeys(range(200), 100.0)
-    assert store.answered(KEY) == (span(0, 200),)
+    assert stored(store) == dict.fromkeys(range(100), 100.0)
+    assert store.answered(KEY) == (span(0, 100),)
 
 
 def test_a_file_size_limit_of_the_system_is_a_full_disk(store: ParquetCandleStore, root: Path) -> None:

@@ -108,8 +108,8 @@ def test_warnings_say_what_and_how_much(service: CandleQualityService, store: Pa
     spike = candle_quality(suspicious())["spikes"]["examples"][0]["percent"]
     jump = candle_quality(suspicious())["jumps"]["examples"][0]["percent"]
     assert service.warnings_for(KEY, at(0), at(3 * DAY)) == [
-        "BTC-USD on Bitfinex Spot: 1 stretch of 30 minutes or more without a price change, 1 of them with volume "
-        "(40 candles, at most 40 in a row, first at 2023-01-01T01:40Z)",
+        "BTC-USD on Bitfinex Spot: 1 stretch of 30 minutes or more without a price change, 1 of them with "
+        "volume (40 candles, at most 40 in a row, first at 2023-01-01T01:40Z)",
         "BTC-USD on Bitfinex Spot: 7.0% of the minutes have no volume, at most 300 in a row: "
         "orders filled there would not have been",
         "BTC-USD on Bitfinex Spot: 1 price spike that the next minute takes back "
