@@ -1,0 +1,14 @@
+"""A server that answers as the exchanges do, for tests that must not reach the real ones.
+
+    with ExchangeServer({("Binance Spot", "BTC-USDT"): candles}) as server:
+        run_something(env={**os.environ, **server.environment})
+        server.requests  # what it asked
+
+No part of it is a recording; each exchange's module says what it is based on.
+"""
+
+from exchange_server import faults
+from exchange_server.proxy import Exchanged, ExchangeServer
+from exchange_server.wire import MINUTE_MS, Candles, Request
+
+__all__ = ["MINUTE_MS", "Candles", "ExchangeServer", "Exchanged", "Request", "faults"]
