@@ -11,6 +11,7 @@ from channel import Channel
 from exchange_failures import ExchangeFailure, classify
 from jesse.modes.import_candles_mode.drivers import drivers
 from jesse.services.historical_data import HistoricalCandleRange, HistoricalCandleRequest
+from urllib3.util.retry import Retry
 
 MINUTE_MS = 60_000
 # An exchange may publish a minute late; a younger one that is absent may still come.
@@ -26,6 +27,7 @@ def serve(channel: Channel, request: dict[str, Any]) -> dict[str, Any]:
     os.environ.update(request["network"])
     try:
         driver = drivers[request["exchange"]]()
+        _leave_retrying_to_us(driver)
         if request["kind"] == "symbols":
             return {"event": "result", "symbols": sorted(set(driver.get_available_symbols()))}
         pager = Pager(driver, request, channel.send)
@@ -90,10 +92,11 @@ class Pager:
         settled = (now - _SETTLED_MS) // MINUTE_MS * MINUTE_MS
         if not rows:
             return min(page_end, settled)
-        last = int(rows[-1][0]) + MINUTE_MS
         if rows[0][0] >= page_end:
             # It skipped ahead to what it has: nothing lies between.
             return int(rows[0][0])
+        # Some send more than was asked for; what lies beyond the page is left for the next one.
+        last = max(int(row[0]) for row in rows if row[0] < page_end) + MINUTE_MS
         return max(last, min(page_end, settled))
 
     def _believable(self, start: int) -> Rows:
@@ -134,6 +137,13 @@ class Pager:
                 time.sleep(pause)
                 self._waited += pause
         raise AssertionError("unreachable")
+
+
+def _leave_retrying_to_us(driver: Any) -> None:
+    """Some drivers retry inside their HTTP session, up to hours on a Retry-After, without a sign of life."""
+    session = getattr(driver, "session", None)
+    for adapter in session.adapters.values() if session is not None else ():
+        adapter.max_retries = Retry(total=0, read=False, respect_retry_after_header=False)
 
 
 def normalized(answer: Any) -> Rows:

@@ -1,0 +1,253 @@
+"""Importing from exchanges with Jesse's real drivers: what arrives, what is asked for, and every fault."""
+
+import asyncio
+import contextlib
+import time
+from collections.abc import AsyncIterator, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pytest
+import pytest_asyncio
+
+from exchange_server import ExchangeServer, faults
+from jesse_mcp.adapters.candles.parquet_store import ParquetCandleStore
+from jesse_mcp.adapters.embedded.environment import EngineLocator
+from jesse_mcp.adapters.embedded.market_data import EmbeddedMarketData
+from jesse_mcp.adapters.embedded.pool import WorkerPool
+from jesse_mcp.adapters.storage.database import Database
+from jesse_mcp.adapters.storage.jobs import SqlJobStore
+from jesse_mcp.analytics.synthetic import synthetic_candles
+from jesse_mcp.domain.candles import CandleArray, SeriesKey
+from jesse_mcp.domain.errors import ErrorCode, ResearchError
+from jesse_mcp.domain.jobs import JobState
+from jesse_mcp.domain.timeframes import iso_date
+from jesse_mcp.services.candle_import import CandleImportService, ExchangeImport
+from jesse_mcp.services.jobs import JobService
+from jesse_mcp.settings import Settings
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+START = 1_704_067_200_000
+MINUTE = 60_000
+DAY = 1440 * MINUTE
+SPOT = "Binance Spot"
+SYMBOL = "BTC-USDT"
+
+
+def three_days(seed: int = 1) -> CandleArray:
+    return synthetic_candles(START, 3 * 1440, seed)
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def pool(engine_python: Path) -> AsyncIterator[WorkerPool]:
+    settings = Settings()
+    workers = WorkerPool(EngineLocator(settings.cache, engine_python), settings.cache, 1)
+    yield workers
+    await workers.close()
+
+
+@dataclass
+class Desk:
+    service: CandleImportService
+    store: ParquetCandleStore
+    jobs: JobService
+    server: ExchangeServer
+
+    async def fetch(
+        self, exchange: str = SPOT, symbol: str = SYMBOL, end: str = "2024-01-03", wait: float = 60
+    ) -> ExchangeImport:
+        return await self.service.import_from_exchange(
+            exchange, (symbol,), "2024-01-01", end, wait_seconds=wait
+        )
+
+    def stored(self, exchange: str = SPOT, symbol: str = SYMBOL) -> CandleArray:
+        return self.store.read(SeriesKey(exchange=exchange, symbol=symbol))
+
+
+@contextlib.asynccontextmanager
+async def desk_over(pool: WorkerPool, folder: Path, server: ExchangeServer) -> AsyncIterator[Desk]:
+    database = Database.at(folder / "research.sqlite")
+    store = ParquetCandleStore(folder / "candles")
+    jobs = JobService(SqlJobStore(database), "here", lambda _owner: False)
+    await jobs.start()
+    source = EmbeddedMarketData(pool, retry_seconds=0.01, attempts=4, pace=0.0)
+    yield Desk(CandleImportService(store, source, jobs, lambda name: name), store, jobs, server)
+    await jobs.close()
+    database.close()
+
+
+@pytest.fixture
+def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[ExchangeServer]:
+    markets = {(SPOT, SYMBOL): three_days(), (SPOT, "ETH-USDT"): three_days(2)}
+    with ExchangeServer(markets) as running:
+        for name, value in running.environment.items():
+            monkeypatch.setenv(name, value)
+        yield running
+
+
+@pytest_asyncio.fixture(loop_scope="module")
+async def desk(pool: WorkerPool, tmp_path: Path, server: ExchangeServer) -> AsyncIterator[Desk]:
+    async with desk_over(pool, tmp_path, server) as ready:
+        yield ready
+
+
+async def test_the_store_holds_exactly_what_the_exchange_has(desk: Desk) -> None:
+    answer = await desk.fetch()
+    assert answer.state is JobState.DONE
+    np.testing.assert_array_equal(desk.stored(), three_days()[: 2 * 1440])
+    assert len(desk.server.asked()) == 4, "one for the listing, three pages of 1,000"
+
+
+async def test_only_what_is_missing_is_asked_for(desk: Desk) -> None:
+    await desk.fetch(end="2024-01-02")
+    before = len(desk.server.asked())
+    await desk.fetch(end="2024-01-02")
+    assert len(desk.server.asked()) == before
+    await desk.fetch(end="2024-01-03")
+    asked = [int(line.params["startTime"]) for line in desk.server.asked()[before:]]
+    assert min(start for start in asked if start) == START + DAY
+
+
+async def test_a_hole_of_the_exchange_is_an_outage_and_not_asked_for_again(
+    pool: WorkerPool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    holed = np.delete(three_days(), slice(1200, 1500), axis=0)
+    with ExchangeServer({(SPOT, SYMBOL): holed}) as server:
+        for name, value in server.environment.items():
+            monkeypatch.setenv(name, value)
+        async with desk_over(pool, tmp_path, server) as desk:
+            answer = await desk.fetch()
+            coverage = answer.series[0].coverage
+            assert (coverage.present, coverage.missing_by_kind) == (2880 - 300, {"outage": 300})
+            before = len(server.asked())
+            await desk.fetch()
+            assert len(server.asked()) == before
+
+
+async def test_the_running_minute_is_left_for_later(
+    pool: WorkerPool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    today = int(time.time() * 1000) // DAY * DAY
+    candles = synthetic_candles(today - DAY, 3 * 1440, 1)
+    with ExchangeServer({(SPOT, SYMBOL): candles}) as server:
+        for name, value in server.environment.items():
+            monkeypatch.setenv(name, value)
+        async with desk_over(pool, tmp_path, server) as desk:
+            start = iso_date(today - DAY)
+            await desk.service.import_from_exchange(SPOT, (SYMBOL,), start, None, wait_seconds=60)
+            rows = desk.stored()
+            assert rows[-1, 0] + MINUTE <= time.time() * 1000
+            assert len(rows) > 1440
+            np.testing.assert_array_equal(rows, candles[: len(rows)])
+
+
+async def test_a_symbol_listed_after_the_start(
+    pool: WorkerPool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with ExchangeServer({(SPOT, SYMBOL): three_days()[700:]}) as server:
+        for name, value in server.environment.items():
+            monkeypatch.setenv(name, value)
+        async with desk_over(pool, tmp_path, server) as desk:
+            answer = await desk.fetch()
+            assert answer.series[0].coverage.missing_by_kind == {"before_listing": 700}
+            np.testing.assert_array_equal(desk.stored(), three_days()[700:2880])
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        faults.refused(429, retry_after=1),
+        faults.refused(429),
+        faults.refused(502),
+        faults.cut(),
+        faults.reset(),
+        faults.html(),
+        faults.empty_page(),
+        faults.duplicate_rows(),
+        faults.out_of_order(),
+        faults.high_below_low(),
+        faults.not_a_number(),
+        faults.negative_volume(),
+    ],
+    ids=lambda fault: fault.name,
+)
+async def test_what_passes_by_itself_does_no_harm(desk: Desk, fault: faults.Fault) -> None:
+    desk.server.faults.add(fault, skip=1, when=faults.for_candles)
+    answer = await desk.fetch()
+    assert answer.state is JobState.DONE
+    assert desk.server.faults.pending == []
+    np.testing.assert_array_equal(desk.stored(), three_days()[: 2 * 1440])
+
+
+@pytest.mark.parametrize(
+    ("fault", "code"),
+    [
+        (faults.refused(429), ErrorCode.RATE_LIMITED),
+        (faults.refused(429, retry_after=3600), ErrorCode.RATE_LIMITED),
+        (faults.refused(418), ErrorCode.RATE_LIMITED),
+        (faults.refused(403), ErrorCode.EXCHANGE_BLOCKED),
+        (faults.refused(451), ErrorCode.EXCHANGE_BLOCKED),
+        (faults.high_below_low(), ErrorCode.EXCHANGE_ANSWER_INVALID),
+        (faults.html(), ErrorCode.EXCHANGE_ANSWER_INVALID),
+    ],
+    ids=lambda value: value.name if isinstance(value, faults.Fault) else value,
+)
+async def test_what_stays_wrong_is_said_and_the_next_call_goes_on(
+    desk: Desk, fault: faults.Fault, code: ErrorCode
+) -> None:
+    # After the listing and one page.
+    desk.server.faults.add(fault, skip=2, times=10**6, when=faults.for_candles)
+    with pytest.raises(ResearchError) as caught:
+        await desk.fetch()
+    assert caught.value.code is code
+    assert caught.value.hint
+    np.testing.assert_array_equal(desk.stored(), three_days()[:1000])
+    desk.server.faults = faults.FaultQueue()
+    await desk.fetch()
+    np.testing.assert_array_equal(desk.stored(), three_days()[: 2 * 1440])
+
+
+async def test_an_unknown_symbol_is_named(desk: Desk) -> None:
+    with pytest.raises(ResearchError, match="NOPE-USDT on Binance Spot") as caught:
+        await desk.fetch(symbol="NOPE-USDT")
+    assert caught.value.code is ErrorCode.SYMBOL_UNKNOWN
+
+
+async def test_an_exchange_that_cannot_be_reached(
+    pool: WorkerPool, tmp_path: Path, server: ExchangeServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Nothing listens on the discard port.
+    for name in ("HTTPS_PROXY", "https_proxy"):
+        monkeypatch.setenv(name, "http://127.0.0.1:9")
+    async with desk_over(pool, tmp_path, server) as desk:
+        with pytest.raises(ResearchError) as caught:
+            await desk.fetch()
+    assert caught.value.code is ErrorCode.EXCHANGE_UNREACHABLE
+
+
+async def test_cancel_ends_the_fetching_and_keeps_the_pages(desk: Desk) -> None:
+    desk.server.faults.add(faults.slow(30), skip=2, when=faults.for_candles)
+    answer = await desk.fetch(wait=0)
+    assert answer.job_id is not None
+    async with asyncio.timeout(60):
+        while len(desk.stored()) < 1000:
+            await asyncio.sleep(0.01)
+    loop = asyncio.get_running_loop()
+    called = loop.time()
+    job = await desk.jobs.cancel(answer.job_id)
+    assert loop.time() - called < 1.0
+    assert job.state is JobState.CANCELLED
+    desk.server.faults = faults.FaultQueue()
+    await desk.fetch()
+    np.testing.assert_array_equal(desk.stored(), three_days()[: 2 * 1440])
+
+
+async def test_symbols_of_an_exchange(desk: Desk) -> None:
+    assert await desk.service.symbols(SPOT) == ["BTC-USDT", "ETH-USDT"]
+
+
+async def test_two_imports_of_one_series_at_once(desk: Desk) -> None:
+    await asyncio.gather(desk.fetch(), desk.fetch())
+    np.testing.assert_array_equal(desk.stored(), three_days()[: 2 * 1440])
