@@ -167,6 +167,21 @@ def test_deleting_a_range_forgets_its_answers(store: ParquetCandleStore) -> None
     assert store.unanswered(KEY, *span(0, 10)) == [span(3, 5)]
 
 
+def test_deleting_nothing_writes_nothing(store: ParquetCandleStore, root: Path) -> None:
+    store.write(KEY, at(0, 1), "file")
+    add(store, 1, 3, 2)
+    before = {path: path.stat().st_mtime_ns for path in root.glob("*/[!.]*")}
+    assert store.delete(KEY, *span(3, 9)) == 0
+    assert {path: path.stat().st_mtime_ns for path in root.glob("*/[!.]*")} == before
+
+
+def test_a_source_may_be_long(store: ParquetCandleStore) -> None:
+    store.append(KEY, at(0), "exchange " * 10_000, span(0, 1))
+    summary = store.summary(KEY)
+    assert summary is not None
+    assert len(summary.source) == 90_000
+
+
 @pytest.mark.parametrize("answered", [(1, MINUTE), (0, 1), (MINUTE, MINUTE), (MINUTE, 0), (-MINUTE, 0)])
 def test_an_answer_is_a_range_of_whole_minutes(store: ParquetCandleStore, answered: tuple[int, int]) -> None:
     refuses(

@@ -24,7 +24,7 @@ from jesse_mcp.domain.intervals import Interval
 _MAGIC = b"\x93JMCP\x01\r\n"
 #: Magic, journal identity, answered range, rows, bytes of the exchange name, bytes of the source, CRC of the
 #: payload; then the CRC of all that.
-_FIELDS = struct.Struct("<8s16sqqIHHI")
+_FIELDS = struct.Struct("<8s16sqqIIII")
 _CRC = struct.Struct("<I")
 _HEADER_BYTES = _FIELDS.size + _CRC.size
 _ROW_BYTES = 48

@@ -198,8 +198,9 @@ class ParquetCandleStore:
             else:
                 series = self._load(key, files)
                 kept = series.cut(start_ms, end_ms)
-                files.save(kept)
                 removed = len(series.candles) - len(kept.candles)
+                if removed or kept.answered != series.answered:
+                    files.save(kept)
         self._prune()
         return removed
 
