@@ -27,6 +27,8 @@ START_MS = 1_704_067_200_000
 DAYS = 10
 MEMORY_MB = 512
 TIMEOUT_SECONDS = 4.0
+#: Seconds that programs sleep which strategies start; no other test process uses the same number.
+A_WHILE = f"600.{os.getpid()}"
 SENTINEL = "sentinel-of-the-isolation-tests"
 
 STRATEGY = """\
@@ -116,7 +118,7 @@ for _ in range(10):
         """
 if os.fork() == 0:
     os.setsid()
-    for _ in range(5_000):
+    for _ in range(200_000):
         if os.fork():
             os._exit(0)
     os._exit(0)
@@ -124,11 +126,11 @@ if os.fork() == 0:
     ),
     Misbehaviour(
         "starts another program",
-        "import subprocess; subprocess.Popen(['sleep', '600'], start_new_session=True)",
+        "import subprocess; subprocess.Popen(['sleep', 'A-WHILE'], start_new_session=True)",
     ),
     Misbehaviour(
         "starts another program without an environment",
-        "import subprocess; subprocess.Popen(['sleep', '600'], start_new_session=True, env={}, cwd='/')",
+        "import subprocess; subprocess.Popen(['sleep', 'A-WHILE'], start_new_session=True, env={}, cwd='/')",
     ),
     Misbehaviour("changes the directory", "os.chdir('/')"),
     Misbehaviour(
@@ -243,7 +245,7 @@ while True:
     Misbehaviour("kills itself", "os.kill(os.getpid(), 9)", ErrorCode.WORKER_CRASHED, "SIGKILL"),
     Misbehaviour("kills its group", "os.killpg(0, 15)", ErrorCode.WORKER_CRASHED, "SIGTERM"),
     Misbehaviour(
-        "becomes another program", "os.execvp('sleep', ['sleep', '600'])", ErrorCode.WORKER_CRASHED, ""
+        "becomes another program", "os.execvp('sleep', ['sleep', 'A-WHILE'])", ErrorCode.WORKER_CRASHED, ""
     ),
     Misbehaviour(
         "closes all descriptors", "os.closerange(0, 256)", ErrorCode.WORKER_CRASHED, "could not hand over"
@@ -327,8 +329,8 @@ if os.fork() == 0:
     os._exit(0)
 if os.fork() == 0:
     time.sleep(600)
-subprocess.Popen(['sleep', '600'], start_new_session=True, env={})
-subprocess.Popen(['sleep', '600'], start_new_session=True, cwd='/')
+subprocess.Popen(['sleep', 'A-WHILE'], start_new_session=True, env={})
+subprocess.Popen(['sleep', 'A-WHILE'], start_new_session=True, cwd='/')
 ctypes.CDLL(None).prctl(1, 0, 0, 0, 0)
 os.kill(os.getppid(), 9)
 time.sleep(600)
@@ -414,7 +416,8 @@ def project(code: str, **others: str) -> dict[str, str]:
 
 
 def probe(misbehaviour: str) -> dict[str, str]:
-    body = "\n".join(f"        {line}" for line in misbehaviour.strip("\n").splitlines())
+    code = misbehaviour.strip("\n").replace("A-WHILE", A_WHILE)
+    body = "\n".join(f"        {line}" for line in code.splitlines())
     return project(STRATEGY.format(misbehaviour=body))
 
 
@@ -498,8 +501,8 @@ class Laboratory:
     def _is_ours(self, process: psutil.Process) -> bool:
         try:
             marked = str(self._cache) in process.environ().get("HOME", "")
-            # One whose environment was taken away is told by the argument that only these tests use.
-            return marked or process.cmdline() == ["sleep", "600"]
+            # One whose environment was taken away is told by its argument.
+            return marked or process.cmdline() == ["sleep", A_WHILE]
         except psutil.Error:
             return False
 

@@ -99,6 +99,7 @@ def _execute(channel: Channel, request: dict[str, Any]) -> dict[str, Any]:
         _write_project(project, request["source"])
         os.chdir(project)
         limit_memory(request["memory_mb"], engine.mapped_bytes(request["candles"]))
+        channel.send({"event": "started"})
         with Heartbeat(channel, request["start_ms"], request["end_ms"]):
             outcome = engine.run(request, project, capture)
     except BaseException as error:  # noqa: BLE001 - a strategy may raise anything, SystemExit included

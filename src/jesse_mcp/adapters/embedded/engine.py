@@ -7,12 +7,19 @@ from typing import Any
 
 from jesse_mcp.adapters.embedded.environment import EngineEnvironment, EngineLocator
 from jesse_mcp.adapters.embedded.outcomes import crash, failure, timeout, to_outcome, to_trades
-from jesse_mcp.adapters.embedded.pool import WorkerPool
+from jesse_mcp.adapters.embedded.pool import WorkerPool, closed_engine
 from jesse_mcp.adapters.embedded.template_process import ENGINE_SIDE, TemplateProcess
 from jesse_mcp.adapters.embedded.worker_process import Worker
 from jesse_mcp.domain.backtests import BacktestRequest, EngineOutcome, EngineRun, Trade
 from jesse_mcp.domain.errors import ErrorCode, ResearchError
 from jesse_mcp.ports.engine import ProgressCallback
+
+
+class _NeverStartedError(ResearchError):
+    """The worker ended before it had read the run."""
+
+    def __init__(self, error: ResearchError) -> None:
+        super().__init__(error.code, error.message, error.hint, error.details)
 
 
 class EmbeddedEngine:
@@ -56,16 +63,27 @@ class EmbeddedEngine:
 
     async def run(self, run: EngineRun, progress: ProgressCallback) -> EngineOutcome:
         """See the port. Every way out leaves no process of the run behind."""
+        try:
+            return await self._run_once(run, progress)
+        except _NeverStartedError:
+            # The worker in waiting had died, through something this run has no part in.
+            return await self._run_once(run, progress)
+
+    async def _run_once(self, run: EngineRun, progress: ProgressCallback) -> EngineOutcome:
         async with self.pool.worker() as (template, worker):
             progress(0.0, "loading")
             message, trades = await self._converse(template, worker, run, progress)
             # Its end closes the log, so that nothing it printed is missed.
             ended = await template.settle(worker)
+            log = worker.log.text()
             if message is None:
-                raise crash(ended, worker.log.text(), self._run_memory_mb, silent=worker.killed)
+                if self.pool.closed:
+                    raise closed_engine()
+                error = crash(ended, log, self._run_memory_mb, silent=worker.killed)
+                raise error if worker.started else _NeverStartedError(error)
             if message["event"] == "failed":
-                raise failure(message, worker.log.text(), self._run_memory_mb)
-            return await asyncio.to_thread(to_outcome, message, trades, worker.log.text())
+                raise failure(message, log, self._run_memory_mb)
+            return await asyncio.to_thread(to_outcome, message, trades, log)
 
     async def _converse(
         self, template: TemplateProcess, worker: Worker, run: EngineRun, progress: ProgressCallback
@@ -79,6 +97,8 @@ class EmbeddedEngine:
                 await worker.send(request)
                 while (message := await worker.receive()) is not None:
                     match message.get("event"):
+                        case "started":
+                            worker.started = True
                         case "progress":
                             fraction = max(fraction, min(1.0, float(message["fraction"])))
                             progress(fraction, "simulating")

@@ -44,6 +44,10 @@ class WorkerPool:
         return self._busy
 
     @property
+    def closed(self) -> bool:
+        return self._closed
+
+    @property
     def template(self) -> TemplateProcess | None:
         """The live template, if there is one."""
         return self._template if self._template is not None and self._template.alive else None
@@ -120,7 +124,7 @@ class WorkerPool:
     async def _live_template(self) -> TemplateProcess:
         """The template, started once for all who wait for it."""
         if self._closed:
-            raise _closed()
+            raise closed_engine()
         if self.template is not None:
             return self.template
         if self._launch is None or self._launch.done():
@@ -131,7 +135,7 @@ class WorkerPool:
             return await asyncio.shield(self._launch)
         except asyncio.CancelledError:
             if self._launch.cancelled() and self._closed:
-                raise _closed() from None
+                raise closed_engine() from None
             raise
 
     async def _start(self) -> TemplateProcess:
@@ -187,7 +191,8 @@ class WorkerPool:
             self._standby.add_done_callback(_noticed)
 
 
-def _closed() -> ResearchError:
+def closed_engine() -> ResearchError:
+    """The error for whatever is asked of an engine after, or while, it is closed."""
     return ResearchError(
         ErrorCode.ENGINE_FAILED, "the engine has been closed", hint="the server is going down"
     )

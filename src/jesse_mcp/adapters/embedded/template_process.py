@@ -201,32 +201,46 @@ class TemplateProcess:
                 _kill_group(self.pid)
                 await self._process.wait()
         tasks = [task for task in (self._log_task, self._listener) if task is not None]
+        # Both end by themselves, and the listener first tells all who wait for a worker.
+        await asyncio.wait(tasks, timeout=2 * _KILL_SECONDS)
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
         await asyncio.to_thread(kill_strays, self.scratch)
 
     async def _listen(self) -> None:
-        while line := await self._reader.readline():
-            message = json.loads(line)
-            match message["event"]:
-                case "ready":
-                    self.versions = {"jesse": message["jesse"], "python": message["python"]}
-                    self._ready.set_result(None)
-                case "spawned":
-                    _settle(self._spawned.pop(message["id"]), message["pid"])
-                case "refused":
-                    _refuse(
-                        self._spawned.pop(message["id"]), self._failure(f"cannot fork: {message['reason']}")
-                    )
-                    self._exits.pop(message["id"]).cancel()
-                case "exited":
-                    outcome = Exit(message["code"], message["signal"], message["max_rss_kb"])
-                    _settle(self._exits.pop(message["id"]), outcome)
+        try:
+            while line := await self._reader.readline():
+                self._heard(json.loads(line))
+        except ConnectionError:
+            # It was killed before it had read all we sent.
+            pass
+        finally:
+            await self._mourn()
+
+    def _heard(self, message: dict[str, Any]) -> None:
+        match message["event"]:
+            case "ready":
+                self.versions = {"jesse": message["jesse"], "python": message["python"]}
+                self._ready.set_result(None)
+            case "spawned":
+                _settle(self._spawned.pop(message["id"]), message["pid"])
+            case "refused":
+                error = self._failure(f"cannot fork: {message['reason']}")
+                _refuse(self._spawned.pop(message["id"]), error)
+                self._exits.pop(message["id"]).cancel()
+            case "exited":
+                outcome = Exit(message["code"], message["signal"], message["max_rss_kb"])
+                _settle(self._exits.pop(message["id"]), outcome)
+
+    async def _mourn(self) -> None:
+        """It is gone: nothing more will be heard of any worker."""
+        self._sender.close()
         if self._log_task is not None:
             # Its last words say why it ended.
             await asyncio.wait([self._log_task], timeout=_KILL_SECONDS)
-        failure = self._failure("ended unexpectedly")
+        words = self.log.text().strip().splitlines()
+        failure = self._failure("ended unexpectedly" + (f": {words[-1][:500]}" if words else ""))
         waiting: list[asyncio.Future[Any]] = [self._ready, *self._spawned.values(), *self._exits.values()]
         for future in waiting:
             _refuse(future, failure)

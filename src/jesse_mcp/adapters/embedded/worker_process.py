@@ -47,6 +47,8 @@ class Worker:
     exited: "asyncio.Future[Exit]"
     log: LogTail
     log_task: "asyncio.Task[None]"
+    #: It has read its run; nothing of the run's code was executed before.
+    started: bool = False
     #: We had to end it; it did not leave by itself.
     killed: bool = False
 
