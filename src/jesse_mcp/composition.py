@@ -22,6 +22,7 @@ from jesse_mcp.domain.exchanges import resolve_exchange
 from jesse_mcp.services.backtest_plan import BacktestPlanner
 from jesse_mcp.services.backtests import BacktestService
 from jesse_mcp.services.candle_import import CandleImportService
+from jesse_mcp.services.candle_quality import CandleQualityService
 from jesse_mcp.services.candles import CandleService
 from jesse_mcp.services.jobs import JobService
 from jesse_mcp.services.runs import RunService
@@ -71,6 +72,7 @@ class Application:
             runs,
             ledger,
             self.jobs,
+            CandleQualityService(candle_store),
         )
         self.system = SystemService(
             __version__, settings.home, self.engine, candle_store, strategy_store, runs, jobs, ledger

@@ -25,6 +25,7 @@ from jesse_mcp.ports.engine import ProgressCallback
 from jesse_mcp.services.backtest_plan import BacktestPlanner
 from jesse_mcp.services.backtest_request import BacktestArguments
 from jesse_mcp.services.backtests import BacktestAnswer, BacktestService
+from jesse_mcp.services.candle_quality import CandleQualityService
 from jesse_mcp.services.jobs import JobService
 from jesse_mcp.services.runs import RunService
 
@@ -121,7 +122,7 @@ async def desk(tmp_path: Path) -> AsyncIterator[Desk]:
     jobs = JobService(SqlJobStore(database), "here", lambda _owner: False)
     await jobs.start()
     planner = BacktestPlanner(strategies, candles, load_catalog(), engine)
-    service = BacktestService(planner, engine, candles, runs, ledger, jobs)
+    service = BacktestService(planner, engine, candles, runs, ledger, jobs, CandleQualityService(candles))
     yield Desk(service, RunService(runs), engine, jobs, candles, strategies, ledger)
     await jobs.close()
     database.close()
@@ -260,6 +261,16 @@ async def test_nothing_is_submitted_for_a_request_that_cannot_run(desk: Desk) ->
             await desk.backtest(**changes)
         assert caught.value.code is code
     assert (await desk.jobs.page())[1] == 0
+
+
+async def test_frozen_prices_are_pointed_out(desk: Desk) -> None:
+    key = SeriesKey(exchange=EXCHANGE, symbol="BTC-USDT")
+    rows = desk.candles.read(key, START + 86_400_000, START + 86_400_000 + 120 * 60_000)
+    rows[:, 1:5] = rows[0, 2]
+    desk.candles.write(key, rows, "frozen")
+    answer = await desk.backtest()
+    assert answer.run is not None
+    assert any("BTC-USDT on Binance Spot" in w and "120" in w for w in answer.run.warnings)
 
 
 async def test_a_run_over_gaps_says_so(desk: Desk) -> None:

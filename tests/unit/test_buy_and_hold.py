@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jesse_mcp.analytics.buy_and_hold import buy_and_hold
+from jesse_mcp.analytics.buy_and_hold import buy_and_hold, equal_shares
 
 prices = st.floats(min_value=1e-6, max_value=1e6)
 
@@ -63,3 +63,15 @@ def test_what_has_no_answer_has_none(closes: list[float]) -> None:
 
 def test_constant_prices() -> None:
     assert buy_and_hold(5.0, np.full(3, 5.0)) == {"return_percentage": 0.0, "max_drawdown_percentage": 0.0}
+
+
+def test_equal_shares_of_series_with_other_minutes() -> None:
+    first = (np.array([1.0, 2.0, 4.0]), np.array([1.1, 1.2, 1.4]))
+    second = (np.array([2.0, 3.0]), np.array([0.8, 0.6]))
+    # At 1: (1.1 + 1) / 2; at 2: (1.2 + 0.8) / 2; at 3: (1.2 + 0.6) / 2; at 4: (1.4 + 0.6) / 2.
+    np.testing.assert_allclose(equal_shares([first, second]), [1.05, 1.0, 0.9, 1.0], rtol=1e-15)
+
+
+def test_equal_shares_of_one_series_is_that_series() -> None:
+    worth = np.array([1.0, 2.0, 3.0])
+    np.testing.assert_array_equal(equal_shares([(np.arange(3.0), worth)]), worth)

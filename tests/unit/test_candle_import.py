@@ -16,7 +16,7 @@ from jesse_mcp.domain.candles import CandleArray, SeriesKey
 from jesse_mcp.domain.errors import ErrorCode, ResearchError
 from jesse_mcp.domain.jobs import JobState
 from jesse_mcp.ports.market_data import CandlePage, FetchSummary, PageConsumer
-from jesse_mcp.services.candle_import import CandleImportService, ExchangeImport
+from jesse_mcp.services.candle_import import CandleImportService, ExchangeImport, joined
 from jesse_mcp.services.jobs import JobService
 
 START = 1_704_067_200_000
@@ -92,7 +92,7 @@ async def desk(tmp_path: Path) -> AsyncIterator[Desk]:
 async def test_what_arrives_is_what_the_exchange_has(desk: Desk) -> None:
     answer = await desk.fetch()
     assert answer.state is JobState.DONE
-    assert answer.series[0].coverage.present == 2 * 1440
+    assert answer.series[0].present == 2 * 1440
     np.testing.assert_array_equal(desk.stored(), desk.source.candles["BTC-USDT"][: 2 * 1440])
     assert answer.message == "2,880 candles stored"
 
@@ -120,7 +120,7 @@ async def test_what_was_answered_as_empty_is_not_asked_for_again(desk: Desk) -> 
     rows = desk.source.candles["BTC-USDT"]
     desk.source.candles["BTC-USDT"] = np.delete(rows, slice(100, 400), axis=0)
     first = await desk.fetch()
-    assert first.series[0].coverage.present == 2 * 1440 - 300
+    assert first.series[0].present == 2 * 1440 - 300
     desk.source.asked.clear()
     await desk.fetch()
     assert desk.source.asked == []
@@ -182,3 +182,12 @@ async def test_what_cannot_be_fetched_is_refused(
         await desk.service.import_from_exchange(EXCHANGE, symbols, start, end, wait_seconds=1)
     assert caught.value.code is ErrorCode.INVALID_ARGUMENT
     assert desk.source.asked == []
+
+
+def test_scattered_minutes_are_fetched_together() -> None:
+    minute = 60_000
+    scattered = [(i * 10 * minute, (i * 10 + 1) * minute) for i in range(50)]
+    assert joined(scattered) == [(0, 491 * minute)]
+    far = [(0, minute), (201 * minute, 202 * minute)]
+    assert joined(far) == far
+    assert joined([]) == []

@@ -26,3 +26,23 @@ def buy_and_hold(open_price: float, closes: NDArray[np.float64]) -> dict[str, fl
         "return_percentage": float((prices[-1] / prices[0] - 1) * 100),
         "max_drawdown_percentage": float(drawdowns.min() * 100),
     }
+
+
+def equal_shares(
+    grown: list[tuple[NDArray[np.float64], NDArray[np.float64]]],
+) -> NDArray[np.float64]:
+    """Worth of one unit of money put into several series in equal parts at the start.
+
+    Args:
+        grown: for each series its ascending timestamps and its worth relative to the start, both (n,).
+
+    Returns:
+        The mean at every timestamp that any series has; a series keeps its last worth while it has none,
+        and 1 before its first.
+    """
+    moments = np.unique(np.concatenate([timestamps for timestamps, _ in grown]))
+    aligned = []
+    for timestamps, worth in grown:
+        position = np.searchsorted(timestamps, moments, side="right")
+        aligned.append(np.concatenate(([1.0], worth))[position])
+    return np.asarray(np.mean(aligned, axis=0), dtype=np.float64)

@@ -39,6 +39,7 @@ def backtest(
     warm_up_candles: int = 240,
     fast_mode: Annotated[bool, Parameter(negative="")] = False,
     benchmark: Annotated[bool, Parameter(negative="")] = False,
+    gaps: Literal["refuse", "observed"] | None = None,
     fresh: Annotated[bool, Parameter(negative="")] = False,
     title: str | None = None,
     json_: Json = False,
@@ -55,6 +56,8 @@ def backtest(
         Candles the strategy reads, as SYMBOL:TIMEFRAME; repeatable.
     hp
         A hyperparameter as NAME=VALUE (VALUE in JSON); repeatable.
+    gaps
+        Missing minutes: refuse, or run on those observed. Default: only gaps the exchange has, up to 1 %.
     fresh
         Run again even if this exact experiment is stored.
     json_
@@ -77,6 +80,7 @@ def backtest(
         warm_up_candles=warm_up_candles,
         fast_mode=fast_mode,
         benchmark=benchmark,
+        gaps=gaps,
     )
 
     async def go() -> None:

@@ -1,4 +1,4 @@
-"""``jesse-mcp candles``: import candle files, look at what is stored, delete."""
+"""``jesse-mcp candles``: import candles, look at what is stored, delete."""
 
 import asyncio
 import json
@@ -12,6 +12,7 @@ from rich.prompt import Confirm
 from rich.table import Table
 from rich.text import Text
 
+from jesse_mcp.cli.candle_fetch import fetch_with_progress
 from jesse_mcp.composition import open_candle_service
 from jesse_mcp.domain.errors import ErrorCode, ResearchError
 from jesse_mcp.domain.gaps import ExplainedGap, Gap
@@ -25,7 +26,7 @@ Json = Annotated[bool, Parameter(name="--json", negative="", help="print JSON")]
 
 
 def register(app: App) -> None:
-    candles = App(name="candles", help="One-minute candles: import files, list, check, delete.")
+    candles = App(name="candles", help="One-minute candles: import, list, check, delete.")
     candles.command(import_file, name="import")
     candles.command(listing, name="list")
     candles.command(check)
@@ -34,30 +35,70 @@ def register(app: App) -> None:
 
 
 def import_file(
-    path: str,
+    path: str | None = None,
     *,
     exchange: str,
-    symbol: str,
+    symbol: tuple[str, ...],
+    start_date: str | None = None,
+    end_date: str | None = None,
     timestamp_unit: Annotated[str | None, Parameter(help="s, ms, us or ns, if it cannot be told")] = None,
     json_: Json = False,
 ) -> None:
-    """Import a CSV, Parquet or Feather file of one-minute candles, or a folder of such files.
+    """Import one-minute candles: from the exchange since --start-date, or from PATH.
 
     Parameters
     ----------
     path
-        The file or folder. Importing again merges; a bad file changes nothing.
+        A CSV, Parquet or Feather file, or a folder of such files. A bad file changes nothing.
     exchange
         As Jesse names it, for example "Binance Perpetual Futures".
     symbol
-        For example BTC-USDT.
+        For example BTC-USDT; repeatable when importing from the exchange.
+    start_date
+        First day to fetch from the exchange. Only missing minutes are fetched; stop and go on as you like.
+    end_date
+        Day after the last one; default: up to now.
     """
+    if path is None:
+        _fetch(exchange, symbol, start_date, end_date, json_=json_)
+        return
+    if start_date or end_date or len(symbol) != 1:
+        raise ResearchError(
+            ErrorCode.INVALID_ARGUMENT,
+            "a file is imported whole, as one symbol",
+            hint="leave out the dates and give --symbol once, or leave out PATH to fetch from the exchange",
+        )
     service = open_candle_service(Settings())
-    result = _run(f"importing {path}", service.import_file(path, exchange, symbol, timestamp_unit))
+    result = _run(f"importing {path}", service.import_file(path, exchange, symbol[0], timestamp_unit))
     if json_:
         _print_json(result)
     else:
         _print_import(result)
+
+
+def _fetch(
+    exchange: str, symbols: tuple[str, ...], start_date: str | None, end_date: str | None, *, json_: bool
+) -> None:
+    if start_date is None:
+        raise ResearchError(
+            ErrorCode.INVALID_ARGUMENT,
+            "neither PATH nor --start-date was given",
+            hint="give --start-date to fetch from the exchange, or the PATH of a file",
+        )
+    result = asyncio.run(
+        fetch_with_progress(Settings(prewarm=False), exchange, symbols, start_date, end_date)
+    )
+    if json_:
+        _print_json(result)
+        return
+    table = Table(
+        "symbol", "stored", "of", "missing", title=f"{result.exchange}, {result.start} to {result.end}"
+    )
+    for one in result.series:
+        table.add_row(
+            one.symbol, f"{one.present:,}", f"{one.expected:,}", _by_kind(one.missing_by_kind, ", ")
+        )
+    Console().print(table)
 
 
 def listing(

@@ -85,9 +85,10 @@ class _Demo:
         async with Client(transport) as client:
             tools = await client.list_tools()
             self._console.print(f"connected to the MCP server: {len(tools)} tools")
-            imported = await self._call(
+            answer = await self._call(
                 client, "candles_import", path=str(candles), timestamp_unit=timestamp_unit, **self._series
             )
+            imported = answer["file"]
             self._console.print(f"  {imported['added']:,} candles, {imported['first']} to {imported['last']}")
             start, end = self._period(imported)
             run = await self._backtest(client, start, end)

@@ -6,7 +6,14 @@ from fastmcp import Context, FastMCP
 from pydantic import Field
 
 from jesse_mcp.composition import Application
-from jesse_mcp.domain.backtests import DataRoute, ExchangeType, HyperparameterValue, LeverageMode, Route
+from jesse_mcp.domain.backtests import (
+    DataRoute,
+    ExchangeType,
+    GapPolicy,
+    HyperparameterValue,
+    LeverageMode,
+    Route,
+)
 from jesse_mcp.server.progress import notifier
 from jesse_mcp.server.registration import add_tool
 from jesse_mcp.services.backtest_request import BacktestArguments
@@ -51,6 +58,13 @@ def register(server: FastMCP, application: Application) -> None:
             bool, Field(description="Jesse's faster simulator: fills by candle batch")
         ] = False,
         benchmark: Annotated[bool, Field(description="add buy and hold of the same symbols")] = False,
+        gaps: Annotated[
+            GapPolicy | None,
+            Field(
+                description="missing minutes: refuse, or run on those observed; default: only gaps the exchange "
+                "itself has, up to 1 %"
+            ),
+        ] = None,
         title: Annotated[str | None, Field(max_length=200)] = None,
         use_cache: Annotated[
             bool, Field(description="false runs again even if this exact experiment is stored")
@@ -61,7 +75,7 @@ def register(server: FastMCP, application: Application) -> None:
     ) -> BacktestAnswer:
         """Run a strategy over stored candles with the real Jesse engine; its metrics come back verbatim.
 
-        Candles must be complete for warm-up and period; the error names the first missing range otherwise.
+        Candles are needed for warm-up and period; the error names the first missing range otherwise.
         The run is stored: run_get has its trades, equity and log.
         """
         arguments = BacktestArguments(
@@ -82,6 +96,7 @@ def register(server: FastMCP, application: Application) -> None:
             warm_up_candles=warm_up_candles,
             fast_mode=fast_mode,
             benchmark=benchmark,
+            gaps=gaps,
         )
         return await application.backtests.backtest(
             arguments,

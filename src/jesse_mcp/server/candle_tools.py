@@ -2,33 +2,81 @@
 
 from typing import Annotated, Literal
 
-from fastmcp import FastMCP
+from fastmcp import Context, FastMCP
 from pydantic import Field
 
 from jesse_mcp.composition import Application
+from jesse_mcp.domain.errors import ErrorCode, ResearchError
+from jesse_mcp.domain.model import Value
+from jesse_mcp.server.progress import notifier
 from jesse_mcp.server.registration import add_tool
+from jesse_mcp.services.candle_import import ExchangeImport
 from jesse_mcp.services.candles import CandleImportResult, CandlesAvailable, CandlesDeleted
 
 TimestampUnit = Literal["s", "ms", "us", "ns"]
 
 
+class CandlesImported(Value):
+    file: CandleImportResult | None = None
+    fetched: ExchangeImport | None = None
+
+
+def _refuse(beside: str, **given: object) -> None:
+    """No argument is accepted and ignored."""
+    for name, value in given.items():
+        if value is not None:
+            raise ResearchError(
+                ErrorCode.INVALID_ARGUMENT,
+                f"{name} was given beside {beside}, where it means nothing",
+                hint=f"leave out {name}",
+            )
+
+
+def _missing(name: str, hint: str) -> ResearchError:
+    return ResearchError(ErrorCode.INVALID_ARGUMENT, f"{name} was not given", hint=hint)
+
+
 def register(server: FastMCP, application: Application) -> None:
     async def candles_import(
-        path: Annotated[
-            str, Field(description="CSV, Parquet or Feather file of 1m candles, or a folder of them")
-        ],
+        context: Context,
         exchange: Annotated[str, Field(description="as Jesse names it, e.g. 'Binance Perpetual Futures'")],
-        symbol: Annotated[str, Field(description="e.g. BTC-USDT")],
-        timestamp_unit: Annotated[
-            TimestampUnit | None, Field(description="only if the error says it cannot be told")
+        symbol: Annotated[str | None, Field(description="e.g. BTC-USDT")] = None,
+        symbols: Annotated[list[str] | None, Field(description="instead of symbol, up to 100")] = None,
+        start_date: Annotated[str | None, Field(description="from the exchange: first day, UTC")] = None,
+        end_date: Annotated[str | None, Field(description="exclusive; default: now")] = None,
+        path: Annotated[
+            str | None, Field(description="from a CSV, Parquet or Feather file, or a folder of them")
         ] = None,
-    ) -> CandleImportResult:
-        """Import one-minute candles from a file on the server's machine into the candle store.
+        timestamp_unit: Annotated[
+            TimestampUnit | None, Field(description="of a file, if the error says it cannot be told")
+        ] = None,
+        wait_seconds: Annotated[float, Field(ge=0, le=600, description="then follow it with job_get")] = 45,
+    ) -> CandlesImported:
+        """Import one-minute candles into the store: from the exchange (start_date), or from a file (path).
 
-        Columns and timestamp unit are detected, every row is checked; a bad file changes nothing and the
-        error names its first bad rows. Importing again merges.
+        From the exchange only missing minutes are fetched, so a stopped import goes on when called again.
+        Files are on the server's machine; a bad one changes nothing and the error names its bad rows.
         """
-        return await application.candles.import_file(path, exchange, symbol, timestamp_unit)
+        if path is not None:
+            _refuse("path", start_date=start_date, end_date=end_date, symbols=symbols)
+            if symbol is None:
+                raise _missing("symbol", "a file holds one symbol: name it")
+            imported = await application.candles.import_file(path, exchange, symbol, timestamp_unit)
+            return CandlesImported(file=imported)
+        _refuse("an import from the exchange", timestamp_unit=timestamp_unit)
+        if start_date is None:
+            raise _missing("start_date", "give start_date to fetch from the exchange, or path for a file")
+        if (symbol is None) is (symbols is None):
+            raise _missing("either symbol or symbols", "give one of them")
+        fetched = await application.candle_imports.import_from_exchange(
+            exchange,
+            (symbol,) if symbol is not None else tuple(symbols or ()),
+            start_date,
+            end_date,
+            wait_seconds=wait_seconds,
+            on_progress=notifier(context),
+        )
+        return CandlesImported(fetched=fetched)
 
     async def candles_available(
         exchange: Annotated[str | None, Field(description="only this exchange")] = None,
@@ -48,6 +96,6 @@ def register(server: FastMCP, application: Application) -> None:
         """Delete stored candles of one series: a range of days, or all of it. There is no undo."""
         return await application.candles.delete(exchange, symbol, start_date, end_date)
 
-    add_tool(server, candles_import, title="Import candles", idempotent=True)
+    add_tool(server, candles_import, title="Import candles", idempotent=True, open_world=True)
     add_tool(server, candles_available, title="Available candles", read_only=True)
     add_tool(server, candles_delete, title="Delete candles", destructive=True)

@@ -17,10 +17,11 @@ def add_tool(
     read_only: bool = False,
     destructive: bool = False,
     idempotent: bool = False,
+    open_world: bool = False,
 ) -> None:
     """Register ``function`` under its own name; its docstring is what an agent reads.
 
-    No tool reaches beyond this installation, so none is open-world.
+    ``open_world`` is for tools that talk to anything beyond this installation.
     """
     server.tool(
         teaching(function),
@@ -31,6 +32,6 @@ def add_tool(
             read_only_hint=read_only,
             destructive_hint=destructive,
             idempotent_hint=idempotent or read_only,
-            open_world_hint=False,
+            open_world_hint=open_world,
         ),
     )

@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 from pydantic import Field
 
-from jesse_mcp.analytics.buy_and_hold import buy_and_hold
+from jesse_mcp.analytics.buy_and_hold import buy_and_hold, equal_shares
 from jesse_mcp.domain.backtests import EngineOutcome
-from jesse_mcp.domain.candles import CLOSE, OPEN, SeriesKey
+from jesse_mcp.domain.candles import CLOSE, OPEN, TIMESTAMP, SeriesKey
 from jesse_mcp.domain.errors import ResearchError
 from jesse_mcp.domain.identity import iso_utc, new_id
 from jesse_mcp.domain.jobs import JobState
@@ -21,6 +21,8 @@ from jesse_mcp.ports.engine import BacktestEngine
 from jesse_mcp.ports.records import RunStore, TrialLedger
 from jesse_mcp.services.backtest_plan import BacktestPlanner, Plan
 from jesse_mcp.services.backtest_request import BacktestArguments
+from jesse_mcp.services.candle_quality import CandleQualityService
+from jesse_mcp.services.candle_slices import series_of
 from jesse_mcp.services.jobs import JobReporter, JobService, ProgressListener
 from jesse_mcp.services.run_view import RunView, view_of
 
@@ -47,7 +49,9 @@ class BacktestService:
         runs: RunStore,
         ledger: TrialLedger,
         jobs: JobService,
+        quality: CandleQualityService,
     ) -> None:
+        self._quality = quality
         self._planner = planner
         self._engine = engine
         self._candles = candles
@@ -109,16 +113,30 @@ class BacktestService:
             reporter.started()
             reporter.progress(fraction, message)
 
+        # Beside the run, which waits for another process.
+        quality = asyncio.create_task(asyncio.to_thread(self._candle_warnings, plan))
         try:
             outcome = await self._engine.run(plan.run, progress)
         except ResearchError:
             # A failed attempt is an attempt all the same.
             await asyncio.to_thread(self._ledger.record, _trial(plan, None, None))
             raise
+        finally:
+            await asyncio.gather(quality, return_exceptions=True)
         reporter.log(outcome.log_tail)
-        return await asyncio.to_thread(self._store, plan, title, outcome)
+        return await asyncio.to_thread(self._store, plan, title, outcome, quality.result())
 
-    def _store(self, plan: Plan, title: str | None, outcome: EngineOutcome) -> RunRecord:
+    def _candle_warnings(self, plan: Plan) -> tuple[str, ...]:
+        request = plan.run.request
+        return tuple(
+            warning
+            for key in series_of(request)
+            for warning in self._quality.warnings_for(key, request.start_ms, request.end_ms)
+        )
+
+    def _store(
+        self, plan: Plan, title: str | None, outcome: EngineOutcome, candle_warnings: tuple[str, ...]
+    ) -> RunRecord:
         request = plan.run.request
         record = RunRecord(
             run_id=new_id("run"),
@@ -133,7 +151,7 @@ class BacktestService:
             candle_hashes=plan.candle_hashes,
             outcome=outcome,
             benchmark=self._benchmark(plan) if request.benchmark else None,
-            warnings=plan.warnings + _outcome_warnings(outcome),
+            warnings=plan.warnings + candle_warnings + _outcome_warnings(outcome),
         )
         self._runs.add(record)
         self._ledger.record(_trial(plan, record.run_id, outcome))
@@ -151,13 +169,13 @@ class BacktestService:
         """Holding each traded symbol, and all of them with equal shares of the balance."""
         request = plan.run.request
         held: dict[str, Any] = {}
-        growth = []
+        grown = []
         for route in request.routes:
             key = SeriesKey(exchange=request.exchange, symbol=route.symbol)
             rows = self._candles.read(key, request.start_ms, request.end_ms)
             held[route.symbol] = buy_and_hold(float(rows[0, OPEN]), rows[:, CLOSE])
-            growth.append(rows[:, CLOSE] / rows[0, OPEN])
-        together = buy_and_hold(1.0, np.mean(growth, axis=0))
+            grown.append((rows[:, TIMESTAMP], rows[:, CLOSE] / rows[0, OPEN]))
+        together = buy_and_hold(1.0, equal_shares(grown))
         return {"kind": "buy and hold, no fees, equal shares", **together, "symbols": held}
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from pydantic import Field
 
-from jesse_mcp.domain.candles import Coverage, SeriesKey, parse_symbol
+from jesse_mcp.domain.candles import SeriesKey, parse_symbol
 from jesse_mcp.domain.errors import ErrorCode, ResearchError
 from jesse_mcp.domain.jobs import Job, JobState
 from jesse_mcp.domain.model import Value
@@ -17,11 +17,17 @@ from jesse_mcp.ports.market_data import CandlePage, MarketDataSource
 from jesse_mcp.services.jobs import JobReporter, JobService, ProgressListener
 
 MAX_SYMBOLS = 100
+#: The smallest page of any exchange; what lies closer together is fetched in one go.
+_WORTH_A_REQUEST_MS = 200 * MINUTE_MS
 
 
 class SeriesImport(Value):
+    """What is stored of the range that was asked for."""
+
     symbol: str
-    coverage: Coverage = Field(description="of the range asked for, as stored now")
+    expected: int = Field(description="minutes in the range")
+    present: int
+    missing_by_kind: dict[str, int] = Field(description="minutes; candles_available explains the kinds")
 
 
 class ExchangeImport(Value):
@@ -129,7 +135,7 @@ class CandleImportService:
 
     def _missing(self, order: _Order) -> dict[str, list[tuple[int, int]]]:
         return {
-            symbol: self._store.unanswered(order.key(symbol), order.start_ms, order.end_ms)
+            symbol: joined(self._store.unanswered(order.key(symbol), order.start_ms, order.end_ms))
             for symbol in order.symbols
         }
 
@@ -142,16 +148,28 @@ class CandleImportService:
             exchange=order.exchange,
             start=iso_minute(order.start_ms),
             end=iso_minute(order.end_ms),
-            series=tuple(
-                SeriesImport(
-                    symbol=symbol,
-                    coverage=self._store.coverage(
-                        order.key(symbol), order.start_ms, order.end_ms, max_gaps=5
-                    ),
-                )
-                for symbol in order.symbols
-            ),
+            series=tuple(self._stored(order, symbol) for symbol in order.symbols),
         )
+
+    def _stored(self, order: _Order, symbol: str) -> SeriesImport:
+        coverage = self._store.coverage(order.key(symbol), order.start_ms, order.end_ms, max_gaps=0)
+        return SeriesImport(
+            symbol=symbol,
+            expected=coverage.expected,
+            present=coverage.present,
+            missing_by_kind=coverage.missing_by_kind,
+        )
+
+
+def joined(ranges: list[tuple[int, int]]) -> list[tuple[int, int]]:
+    """Ascending ranges with neighbours made one: a request fetches many minutes as easily as one."""
+    result: list[tuple[int, int]] = []
+    for start, end in ranges:
+        if result and start - result[-1][1] < _WORTH_A_REQUEST_MS:
+            result[-1] = (result[-1][0], end)
+        else:
+            result.append((start, end))
+    return result
 
 
 class _Import:
