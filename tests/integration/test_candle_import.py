@@ -119,7 +119,7 @@ async def test_a_hole_of_the_exchange_is_an_outage_and_not_asked_for_again(
             monkeypatch.setenv(name, value)
         async with desk_over(pool, tmp_path, server) as desk:
             answer = await desk.fetch()
-            coverage = answer.series[0].coverage
+            coverage = answer.series[0]
             assert (coverage.present, coverage.missing_by_kind) == (2880 - 300, {"outage": 300})
             before = len(server.asked())
             await desk.fetch()
@@ -151,7 +151,7 @@ async def test_a_symbol_listed_after_the_start(
             monkeypatch.setenv(name, value)
         async with desk_over(pool, tmp_path, server) as desk:
             answer = await desk.fetch()
-            assert answer.series[0].coverage.missing_by_kind == {"before_listing": 700}
+            assert answer.series[0].missing_by_kind == {"before_listing": 700}
             np.testing.assert_array_equal(desk.stored(), three_days()[700:2880])
 
 

@@ -61,8 +61,8 @@ def register(server: FastMCP, application: Application) -> None:
         gaps: Annotated[
             GapPolicy | None,
             Field(
-                description="missing minutes: refuse, or run on those observed; default: only gaps the exchange "
-                "itself has, up to 1 %"
+                description="missing minutes: refuse, or run on those observed; default: only gaps the "
+                "exchange itself has, up to 1 %"
             ),
         ] = None,
         title: Annotated[str | None, Field(max_length=200)] = None,
