@@ -9,6 +9,7 @@ No part of it is a recording; each exchange's module says what it is based on.
 
 from exchange_server import faults
 from exchange_server.proxy import Exchanged, ExchangeServer
+from exchange_server.registry import host_of
 from exchange_server.wire import MINUTE_MS, Candles, Request
 
-__all__ = ["MINUTE_MS", "Candles", "ExchangeServer", "Exchanged", "Request", "faults"]
+__all__ = ["MINUTE_MS", "Candles", "ExchangeServer", "Exchanged", "Request", "faults", "host_of"]

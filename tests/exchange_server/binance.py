@@ -10,7 +10,7 @@ Minutes without trades are rows of volume zero.
 """
 
 from exchange_server.bars import between, every, monthly, resample, weekly
-from exchange_server.exchange import Exchange, not_found
+from exchange_server.exchange import Exchange, each_on_its_host, not_found
 from exchange_server.wire import (
     CLOSE,
     HIGH,
@@ -91,6 +91,9 @@ class Binance(Exchange):
                 entry |= {"pair": base + quote, "contractType": "PERPETUAL", "marginAsset": quote}
             symbols.append({**entry, "filters": []})
         return as_json({"timezone": "UTC", "serverTime": self._clock(), "rateLimits": [], "symbols": symbols})
+
+
+build = each_on_its_host(HOSTS, Binance)
 
 
 def _kline(row: Candles, minutes: int) -> list[object]:

@@ -11,7 +11,7 @@ most 10000. Minutes without trades are left out. Pairs with a base of more than 
 import re
 
 from exchange_server.bars import between, every, no_candles, resample, traded, weekly
-from exchange_server.exchange import Exchange, not_found
+from exchange_server.exchange import Exchange, each_on_its_host, not_found
 from exchange_server.wire import TIMESTAMP, Answer, Candles, Page, Reply, Request, as_json
 
 HOSTS = {"Bitfinex Spot": "api-pub.bitfinex.com"}
@@ -53,6 +53,9 @@ class Bitfinex(Exchange):
         if request.number("sort", -1) == 1:
             return Page(bars[:limit], _rows)
         return Page(bars[-limit:], lambda rows: _rows(rows[::-1]))
+
+
+build = each_on_its_host(HOSTS, Bitfinex)
 
 
 def _rows(candles: Candles) -> list[list[float]]:

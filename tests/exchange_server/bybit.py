@@ -12,7 +12,7 @@ the list of either has both.
 from collections.abc import Mapping
 
 from exchange_server.bars import between, every, monthly, resample, weekly
-from exchange_server.exchange import Exchange, not_found
+from exchange_server.exchange import Clock, Exchange, Markets, not_found
 from exchange_server.wire import (
     CLOSE,
     HIGH,
@@ -40,6 +40,7 @@ VENUES = {
     "Bybit USDT Perpetual Testnet": (TEST, "linear"),
     "Bybit USDC Perpetual Testnet": (TEST, "linear"),
 }
+HOSTS = {name: host for name, (host, _) in VENUES.items()}
 _STARTS = {
     "1": every(1),
     "60": every(60),
@@ -114,6 +115,21 @@ class BybitHost(Exchange):
 
     def refusal(self, status: int) -> Answer:
         return next(iter(self._categories.values())).refusal(status)
+
+
+def build(markets: Mapping[str, Markets], clock: Clock) -> dict[str, Exchange]:
+    merged: dict[tuple[str, str], dict[str, Candles]] = {}
+    for name, venue in VENUES.items():
+        merged.setdefault(venue, {}).update(markets[name])
+    return {
+        host: BybitHost(
+            {
+                "spot": BybitSpot(merged[host, "spot"], clock),
+                "linear": Bybit(merged[host, "linear"], clock),
+            }
+        )
+        for host in (MAIN, TEST)
+    }
 
 
 def _row(row: Candles) -> list[str]:

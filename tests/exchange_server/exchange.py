@@ -8,6 +8,8 @@ from exchange_server.wire import Answer, Candles, Reply, Request, as_html
 
 #: Candles by the symbol in Jesse's form.
 Markets = Mapping[str, Candles]
+#: The time it is at the exchanges, in milliseconds.
+Clock = Callable[[], int]
 
 _REASONS = {
     403: "403 Forbidden",
@@ -23,7 +25,7 @@ _REASONS = {
 class Exchange(ABC):
     """One exchange's public API behind one host."""
 
-    def __init__(self, markets: Markets, clock: Callable[[], int]) -> None:
+    def __init__(self, markets: Markets, clock: Clock) -> None:
         self._markets = markets
         self._clock = clock
 
@@ -45,6 +47,17 @@ class Exchange(ABC):
     def _native(self, symbol: str) -> str:
         """What the exchange calls a symbol of Jesse's."""
         return symbol.replace("-", "")
+
+
+def each_on_its_host(
+    hosts: Mapping[str, str], family: Callable[[Markets, Clock], Exchange]
+) -> Callable[[Mapping[str, Markets], Clock], dict[str, Exchange]]:
+    """Builds the exchanges of a family where each has a host of its own."""
+
+    def build(markets: Mapping[str, Markets], clock: Clock) -> dict[str, Exchange]:
+        return {host: family(markets[name], clock) for name, host in hosts.items()}
+
+    return build
 
 
 def not_found(request: Request) -> Answer:

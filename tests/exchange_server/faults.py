@@ -50,20 +50,25 @@ class FaultQueue:
         skip: int = 0,
         times: int = 1,
         when: When | None = None,
-        of_exchange: str | None = None,
+        host: str | None = None,
     ) -> None:
         """Order ``fault`` for ``times`` requests in a row, after ``skip`` requests of the same sort.
 
-        ``when`` and ``of_exchange`` (a host) say what sort; without them every request counts.
+        ``when`` and ``host`` say what sort; without them every request counts.
         """
         with self._lock:
-            self._orders.append(_Order(fault, skip, times, when, of_exchange))
+            self._orders.append(_Order(fault, skip, times, when, host))
 
     @property
     def pending(self) -> list[str]:
         """The names of the faults that have not come up yet, as often as they still will."""
         with self._lock:
             return [order.fault.name for order in self._orders for _ in range(order.times)]
+
+    def clear(self) -> None:
+        """Forget the faults that have not come up."""
+        with self._lock:
+            self._orders.clear()
 
     def apply(self, request: Request, reply: Reply, exchange: Exchange) -> tuple[Reply, str | None]:
         """The reply as it goes out, and the name of the fault in it."""

@@ -234,8 +234,9 @@ class _Connection(BaseHTTPRequestHandler):
             self.close_connection = True
             return
         answer = self.server.answer(self._request())
-        if answer.wait:
-            self.server.stopping.wait(answer.wait)
+        if answer.wait and self.server.stopping.wait(answer.wait):
+            self.close_connection = True
+            return
         self._send(answer)
 
     do_POST = do_GET  # noqa: N815 - the name is the base class's

@@ -1,13 +1,43 @@
 """Which exchange answers behind which host."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 
-from exchange_server import binance, bitfinex, bybit
-from exchange_server.exchange import Exchange, Markets
+from exchange_server import (
+    apex,
+    binance,
+    bitfinex,
+    bybit,
+    coinbase,
+    gate,
+    hyperliquid,
+    kraken,
+    kucoin,
+    lighter,
+)
+from exchange_server.exchange import Clock, Exchange
 from exchange_server.wire import Candles
 
-Clock = Callable[[], int]
-Build = Callable[[Markets, Clock], Exchange]
+_FAMILIES = (
+    (apex.HOSTS, apex.build),
+    (binance.HOSTS, binance.build),
+    (bitfinex.HOSTS, bitfinex.build),
+    (bybit.HOSTS, bybit.build),
+    (coinbase.HOSTS, coinbase.build),
+    (gate.HOSTS, gate.build),
+    (hyperliquid.HOSTS, hyperliquid.build),
+    (kraken.HOSTS, kraken.build),
+    (kucoin.HOSTS, kucoin.build),
+    (lighter.HOSTS, lighter.build),
+)
+
+
+def host_of(exchange: str) -> str:
+    """The host that Jesse's driver of this exchange talks to.
+
+    Raises:
+        KeyError: when Jesse has no driver for it.
+    """
+    return {name: host for hosts, _ in _FAMILIES for name, host in hosts.items()}[exchange]
 
 
 def exchanges(markets: Mapping[tuple[str, str], Candles], clock: Clock) -> dict[str, Exchange]:
@@ -16,31 +46,8 @@ def exchanges(markets: Mapping[tuple[str, str], Candles], clock: Clock) -> dict[
     Raises:
         KeyError: when an exchange is none of Jesse's.
     """
-    by_exchange: dict[str, dict[str, Candles]] = {name: {} for name in [*_hosts(), *bybit.VENUES]}
+    by_exchange: dict[str, dict[str, Candles]] = {name: {} for hosts, _ in _FAMILIES for name in hosts}
     for (name, symbol), candles in markets.items():
         by_exchange[name][symbol] = candles
-    found = {host: build(by_exchange[name], clock) for name, (host, build) in _hosts().items()}
-    return {**found, **_bybit(by_exchange, clock)}
-
-
-def _hosts() -> dict[str, tuple[str, Build]]:
-    families: list[tuple[Mapping[str, str], Build]] = [
-        (binance.HOSTS, binance.Binance),
-        (bitfinex.HOSTS, bitfinex.Bitfinex),
-    ]
-    return {name: (host, build) for hosts, build in families for name, host in hosts.items()}
-
-
-def _bybit(by_exchange: Mapping[str, Markets], clock: Clock) -> dict[str, Exchange]:
-    merged: dict[tuple[str, str], dict[str, Candles]] = {}
-    for name, venue in bybit.VENUES.items():
-        merged.setdefault(venue, {}).update(by_exchange[name])
-    return {
-        host: bybit.BybitHost(
-            {
-                "spot": bybit.BybitSpot(merged[host, "spot"], clock),
-                "linear": bybit.Bybit(merged[host, "linear"], clock),
-            }
-        )
-        for host in (bybit.MAIN, bybit.TEST)
-    }
+    built = [build(by_exchange, clock) for _, build in _FAMILIES]
+    return {host: exchange for found in built for host, exchange in found.items()}
