@@ -492,11 +492,15 @@ class Laboratory:
     def _strangers(self) -> list[str]:
         """Processes of this engine other than one template and one worker in waiting; none escape by name."""
         templates = psutil.Process().children()
-        ours = [process for process in psutil.process_iter() if self._is_ours(process)]
+        ours = self.processes()
         template = [process for process in ours if process in templates]
         standby = [process for process in ours if any(process.ppid() == one.pid for one in template)]
         expected = set(template[:1] + standby[:1])
         return [str(process) for process in ours if process not in expected]
+
+    def processes(self) -> list[psutil.Process]:
+        """Every process of this engine, wherever it hangs in the tree."""
+        return [process for process in psutil.process_iter() if self._is_ours(process)]
 
     def _is_ours(self, process: psutil.Process) -> bool:
         try:
@@ -534,6 +538,10 @@ async def laboratory(
         await laboratory.calibrate()
         yield laboratory
         await engine.close()
+    left = laboratory.processes()
+    for process in left:
+        process.kill()
+    assert not left
     assert not list((cache / "scratch").iterdir())
 
 

@@ -173,7 +173,10 @@ class Bench:
 
     def strangers(self) -> list[str]:
         """Every process of any engine of this bench."""
-        return [str(process) for process in psutil.process_iter() if self._is_ours(process)]
+        return [str(process) for process in self._ours()]
+
+    def _ours(self) -> list[psutil.Process]:
+        return [process for process in psutil.process_iter() if self._is_ours(process)]
 
     def _is_ours(self, process: psutil.Process) -> bool:
         try:
@@ -189,7 +192,11 @@ class Bench:
         """Nothing may be left of the engines."""
         for engine in self._engines:
             await engine.close()
-        await until(lambda: not self.strangers(), "the engines left processes")
+        try:
+            await until(lambda: not self.strangers(), "the engines left processes")
+        finally:
+            for process in self._ours():
+                process.kill()
         assert self.scratch() == []
 
 

@@ -362,6 +362,29 @@ async def test_candles_with_gaps(
     assert_same(await silent(engine, run), wanted)
 
 
+async def test_liquidations_depend_on_the_margin_mode(
+    engine: EmbeddedEngine,
+    direct: Direct,
+    pinned: Callable[[BacktestRequest, Candles], EngineRun],
+    tmp_path: Path,
+) -> None:
+    wild = Candles(tmp_path)
+    for seed, symbol in enumerate(("BTC-USDT", "ETH-USDT", "SOL-USDT")):
+        minutes = (WARM_UP_DAYS + DAYS) * 1_440
+        wild.write(symbol, synthetic_candles(FIRST_MS, minutes, seed, annual_volatility=2.0))
+    finishing = []
+    for setup in SETUPS[3:]:
+        case = Case("SharedRotation", setup, fast_mode=True, extra_data=False, overrides=False)
+        request = request_of(case).model_copy(update={"leverage": 40, "fee": 0.0})
+        run = pinned(request, wild)
+        wanted = direct(run)
+        assert len(wanted["trades"]) > 5
+        outcome = await silent(engine, run)
+        assert_same(outcome, wanted)
+        finishing.append(outcome.metrics["finishing_balance"])
+    assert finishing[0] != finishing[1]
+
+
 async def test_the_strategies_of_the_tests_do_what_they_are_for(
     engine: EmbeddedEngine,
     candles: Candles,

@@ -19,7 +19,7 @@ from jesse_mcp.domain.errors import ErrorCode, ResearchError
 
 
 class WorkerPool:
-    """At most ``capacity`` workers at work, one more in waiting while there is room.
+    """At most ``capacity`` workers at work, and one in waiting while there is no work.
 
     Args:
         locate: finds the engine's Python; called when a template is started, so that an engine installed
@@ -71,12 +71,11 @@ class WorkerPool:
             self._busy += 1
             try:
                 async with self.uncounted_worker() as lent:
-                    if self._busy < self.capacity:
-                        self._keep_standby(lent[0])
                     yield lent
             finally:
                 self._busy -= 1
                 if self._busy == 0 and self.template is not None:
+                    # Not earlier: making one ready beside a run costs the run more than it saves the next.
                     self._keep_standby(self.template)
 
     @asynccontextmanager
