@@ -268,7 +268,12 @@ SINGLE = [
     ("Apex Omni Perpetual", faults.apex_maintenance(), "ExchangeInMaintenance", "maintenance"),
     ("Apex Omni Perpetual", faults.refused(429), "ExchangeInMaintenance", "too many requests"),
     ("Apex Omni Perpetual", faults.refused(502), "JSONDecodeError", "Expecting value"),
+    # It means to try again, but for the pause it calls a helper that Jesse does not have.
+    ("Bitfinex Spot", faults.reset(), "AttributeError", "random_uniform"),
     ("Bitfinex Spot", faults.bitfinex_maintenance(), "ConnectionError", "503"),
+    # Any other trouble is taken for an unknown symbol.
+    ("Kraken Pro Spot", faults.body({"error": ["EGeneral:Internal error"]}), "SymbolNotFound", "EGeneral"),
+    ("KuCoin Spot", faults.body({"code": "500000", "msg": "busy"}), "SymbolNotFound", "500000"),
     ("Kraken Pro Spot", faults.kraken_limited(), "ConnectionError", "rate limit"),
     ("Kraken Pro Spot", faults.kraken_maintenance(), "ConnectionError", "unavailable"),
 ]
@@ -318,6 +323,19 @@ def test_binance_sleeps_as_long_as_it_is_told_without_a_word(world: World) -> No
     waits = np.diff([line.at for line in world.server.asked()[before:]])
     assert len(waits) == 2
     assert min(waits) >= 1
+
+
+def test_a_burst_ends_in_an_error_that_the_contract_does_not_know(world: World) -> None:
+    world.fault(faults.refused(503, 1), "Bybit Spot", times=4)
+    with pytest.raises(DriverError, match="too many 503 error responses") as caught:
+        world.drivers.ask("Bybit Spot", "page", "BTC-USDT", world.start, world.start + 200 * MINUTE_MS)
+    assert caught.value.kind == "RetryError"
+
+
+@pytest.mark.parametrize("exchange", ["Lighter Perpetual", "Kraken Pro Futures"])
+def test_an_error_with_status_200_is_taken_for_an_empty_page(exchange: str, world: World) -> None:
+    world.fault(faults.body({"code": 23000, "message": "Too Many Requests!"}), exchange)
+    assert world.drivers.ask(exchange, "fetch", "BTC-USD", world.start) == []
 
 
 def test_bybit_gives_up_at_once_when_the_limit_ends_late(world: World) -> None:

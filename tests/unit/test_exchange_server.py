@@ -5,20 +5,23 @@ import ssl
 from collections.abc import Iterator
 from contextlib import closing
 from http.client import HTTPResponse, HTTPSConnection, IncompleteRead
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode, urlsplit
 
 import numpy as np
 import pytest
 
-from exchange_server import MINUTE_MS, Candles, ExchangeServer, faults
+from exchange_server import MINUTE_MS, Candles, ExchangeServer, faults, host_of
+from exchange_server.recordings import compare
+from exchange_server.samples import COUNT, END, SAMPLES, SECONDS, START, sample_of
 
-START = 1_735_689_600_000
 SYMBOL = "BTC-USDT"
 KLINES = {"symbol": "BTCUSDT", "interval": "1m"}
+RECORDINGS = Path(__file__).parents[3] / "shared" / "data"
 
 
-def candles(count: int = 300) -> Candles:
+def candles(count: int = COUNT) -> Candles:
     """Random prices; every fifth minute nobody trades."""
     chance = np.random.default_rng(11)
     opened = chance.uniform(90, 110, count).round(2)
@@ -50,10 +53,15 @@ class Client:
             response = connection.getresponse()
             return response, response.read()
 
-    def get(self, host: str, path: str, **params: object) -> Any:
-        response, content = self.ask(host, path, **params)
+    def get(self, host: str, path: str, body: object = None, **params: object) -> Any:
+        response, content = self.ask(host, path, body, **params)
         assert response.status == 200, content
         return json.loads(content)
+
+    def sample(self, exchange: str, **changed: object) -> Any:
+        """The usual page of an exchange, some parameters changed."""
+        usual = sample_of(exchange)
+        return self.get(host_of(exchange), usual.path, usual.body, **{**usual.params, **changed})
 
 
 @pytest.fixture
@@ -63,12 +71,9 @@ def source() -> Candles:
 
 @pytest.fixture
 def client(source: Candles) -> Iterator[Client]:
-    markets = {
-        ("Binance Spot", SYMBOL): source,
-        ("Bybit USDT Perpetual", SYMBOL): source,
-        ("Bitfinex Spot", "BTC-USD"): source,
-    }
-    with ExchangeServer(markets) as server:
+    markets = {(sample.exchange, sample.symbol): source for sample in SAMPLES}
+    # Half a minute after the last candle, so that no exchange has forgotten the first one yet.
+    with ExchangeServer(markets, END + MINUTE_MS // 2) as server:
         yield Client(server)
 
 
@@ -229,3 +234,93 @@ def test_bitfinex_pages(client: Client, source: Candles) -> None:
     assert rows == source[[0, 1, 2, 3, 5]].tolist(), "the fifth minute is without trades"
     assert pages("BTCUSD", limit=2) == source[[298, 297]].tolist()
     assert pages("None") == []
+
+
+def stamps(minutes: list[int]) -> list[int]:
+    return [START + minute * MINUTE_MS for minute in minutes]
+
+
+def test_coinbase_pages(client: Client) -> None:
+    page = client.sample("Coinbase Spot", end=SECONDS + 5 * 60)["candles"]
+    assert [int(row["start"]) * 1000 for row in page] == stamps([5, 3, 2, 1, 0]), "newest first"
+    response, _ = client.ask(
+        "api.coinbase.com",
+        "/api/v3/brokerage/market/products/BTC-USD/candles",
+        granularity="ONE_MINUTE",
+        start=SECONDS,
+        end=SECONDS + 350 * 60,
+    )
+    assert response.status == 400
+
+
+def test_gate_pages(client: Client, source: Candles) -> None:
+    spot = client.sample("Gate Spot", to=SECONDS + 60)
+    assert [int(row[0]) * 1000 for row in spot] == stamps([0, 1]), "both ends are included"
+    closed, high, low, opened, volume = (float(value) for value in spot[0][2:7])
+    assert [opened, closed, high, low, volume] == source[0, 1:].tolist()
+    assert client.sample("Gate USDT Perpetual", to=SECONDS)[0]["t"] == SECONDS
+    for refused in ({"limit": 5}, {"from": SECONDS - 86_400 * 7}, {"to": SECONDS + 60 * 1000}):
+        params = {**sample_of("Gate Spot").params, **refused}
+        response, content = client.ask("api.gateio.ws", "/api/v4/spot/candlesticks", **params)
+        assert (response.status, json.loads(content)["label"]) == (400, "INVALID_PARAM_VALUE")
+
+
+def test_hyperliquid_keeps_the_latest_5000() -> None:
+    with ExchangeServer({("Hyperliquid Perpetual", "BTC-USD"): candles(5200)}) as server:
+        page = Client(server).sample("Hyperliquid Perpetual")
+    assert [row["t"] for row in page] == stamps(list(range(200, 5200)))
+
+
+def test_apex_pages_are_the_newest_200(client: Client) -> None:
+    page = client.sample("Apex Omni Perpetual", start=SECONDS)["data"]["BTCUSDT"]
+    assert [row["t"] for row in page] == stamps(list(range(100, 300)))
+    assert client.sample("Apex Omni Perpetual", symbol="NOPE")["data"] == {}
+
+
+def test_kucoin_pages(client: Client) -> None:
+    spot = client.sample("KuCoin Spot", startAt=SECONDS, endAt=SECONDS + 5 * 60)["data"]
+    assert [int(row[0]) * 1000 for row in spot] == stamps([5, 3, 2, 1, 0]), "newest first, end included"
+    futures = client.sample("KuCoin USDT Perpetual", **{"from": START, "to": END})["data"]
+    assert len(futures) == 200
+    assert [row[0] for row in futures[:5]] == stamps([0, 1, 2, 3, 5])
+    assert client.sample("KuCoin USDT Perpetual", symbol="NOPEUSDTM")["code"] != "200000"
+
+
+def test_kraken_pages(client: Client) -> None:
+    spot = client.sample("Kraken Pro Spot", since=SECONDS + 60 * 297)["result"]
+    assert [row[0] * 1000 for row in spot["XXBTZUSD"]] == stamps([298, 299]), "the start is left out"
+    late = client.sample("Kraken Pro Spot", since=SECONDS + 60 * 999)["result"]["XXBTZUSD"]
+    assert [row[0] * 1000 for row in late] == stamps([299]), "the last is always there"
+    assert client.sample("Kraken Pro Spot", pair="NOPE")["error"] == ["EQuery:Unknown asset pair"]
+    futures = client.sample("Kraken Pro Futures", **{"from": SECONDS, "to": SECONDS + 60})
+    assert [row["time"] for row in futures["candles"]] == stamps([0, 1])
+    assert futures["more_candles"] is False
+
+
+def test_lighter_pages(client: Client) -> None:
+    page = client.sample("Lighter Perpetual", count_back=3)["c"]
+    assert [row["t"] for row in page] == stamps([0, 1, 2])
+
+
+def test_pages_have_the_shape_of_recordings(client: Client) -> None:
+    found, compared = compare(RECORDINGS, pages_of(client))
+    print(f"{len(found)} recordings: {found}; compared: {compared}")
+    if not compared:
+        pytest.skip(f"no recorded pages of candles in {RECORDINGS.parent.name}/{RECORDINGS.name}")
+    assert all(compared.values())
+
+
+def test_a_recording_of_another_shape_is_noticed(client: Client, tmp_path: Path) -> None:
+    page = client.sample("Kraken Pro Spot")
+    more = {"url": "https://api.kraken.com/0/public/OHLC", "body": json.dumps({**page, "more": 1})}
+    less = {**page, "result": {"XETHZUSD": [[1, 2]], "last": 3}}
+    other = {"unrelated": True}
+    for name, content in (("kraken-ohlc", more), ("kraken-ohlc-2", less), ("kraken-trades", other)):
+        (tmp_path / f"{name}.json").write_text(json.dumps(content))
+    found, compared = compare(tmp_path, pages_of(client))
+    assert found == ["kraken-ohlc-2.json", "kraken-ohlc.json", "kraken-trades.json"]
+    assert compared == {"kraken-ohlc.json": True, "kraken-ohlc-2.json": False}
+
+
+def pages_of(client: Client) -> list[tuple[str, Any]]:
+    return [(sample.family, client.sample(sample.exchange)) for sample in SAMPLES]
