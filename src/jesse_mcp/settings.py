@@ -2,6 +2,7 @@
 
 import os
 from pathlib import Path
+from typing import Literal
 
 import platformdirs
 from pydantic import Field, field_validator
@@ -34,7 +35,14 @@ class Settings(BaseSettings):
     run_timeout: float = Field(default=3600.0, gt=0, description="seconds one run may take")
     run_memory_mb: int = Field(default=4096, ge=64, description="memory one run may add, in MiB")
     prewarm: bool = Field(default=True, description="load Jesse when the server starts, not at the first run")
-    log_level: str = Field(default="INFO", description="DEBUG, INFO, WARNING or ERROR")
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(
+        default="INFO", description="what goes to standard error"
+    )
+
+    @field_validator("log_level", mode="before")
+    @classmethod
+    def _upper_case(cls, value: object) -> object:
+        return value.upper() if isinstance(value, str) else value
 
     @field_validator("home", "cache", "jesse_python")
     @classmethod

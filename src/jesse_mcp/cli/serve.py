@@ -1,14 +1,32 @@
 """``jesse-mcp serve``: the MCP server on stdio or HTTP."""
 
+import asyncio
 import ipaddress
 import logging
+import os
+import signal
+import socket
 import sys
-from typing import Annotated, Literal
+import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from cyclopts import App, Parameter
+from rich.console import Console
 
 from jesse_mcp.domain.errors import ErrorCode, ResearchError
 from jesse_mcp.settings import Settings
+
+if TYPE_CHECKING:
+    from fastmcp import FastMCP
+
+_DEFAULT_HOST = "127.0.0.1"
+_DEFAULT_PORT = 8765
+_STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+#: Threads for what blocks; an import of a large file may hold one for minutes.
+_THREADS = 32
 
 
 def register(app: App) -> None:
@@ -18,8 +36,8 @@ def register(app: App) -> None:
 async def serve(
     *,
     transport: Literal["stdio", "http"] = "stdio",
-    host: Annotated[str, Parameter(help="loopback addresses only")] = "127.0.0.1",
-    port: int = 8765,
+    host: Annotated[str | None, Parameter(help="for http, a loopback address; default: 127.0.0.1")] = None,
+    port: Annotated[int | None, Parameter(help="for http, 0 picks a free one; default: 8765")] = None,
 ) -> None:
     """Serve MCP: on stdio for a client that starts this command, or as streamable HTTP at /mcp.
 
@@ -27,31 +45,134 @@ async def serve(
     ----------
     transport
         stdio or http.
-    port
-        For http; 0 picks a free one.
     """
     settings = Settings()
-    logging.basicConfig(
-        level=settings.log_level.upper(),
-        stream=sys.stderr,
-        format="%(asctime)s %(levelname)s %(name)s: %(message)s",
-    )
-    if transport == "http" and not _is_loopback(host):
-        raise ResearchError(
-            ErrorCode.INVALID_ARGUMENT,
-            f"refusing to listen on {host}: anyone who reaches it could run code here",
-            hint="use 127.0.0.1, and an SSH tunnel to reach it from elsewhere",
-        )
+    listener = _listener(transport, host, port)
+    _log_to_standard_error(settings.log_level)
+    asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(_THREADS))
+
     from jesse_mcp.composition import Application
     from jesse_mcp.server.app import build_server
 
     server = build_server(Application(settings))
-    if transport == "stdio":
-        await server.run_stdio_async(show_banner=False, log_level=settings.log_level.upper())
+    if listener is None:
+        await _serve_stdio(server)
     else:
+        await _serve_http(server, listener)
+
+
+async def _serve_stdio(server: "FastMCP") -> None:
+    stop = _interruptible_standard_input()
+    for number in _STOP_SIGNALS:
+        asyncio.get_running_loop().add_signal_handler(number, stop)
+    await server.run_stdio_async(show_banner=False)
+
+
+def _interruptible_standard_input() -> Callable[[], None]:
+    """Put a socket in the place of standard input; the function returned ends it, as a client would.
+
+    The server reads its input in a thread that no signal can interrupt. Ending the input makes every way
+    to stop the same one, which closes what the server has started.
+    """
+    try:
+        real = os.dup(0)
+    except OSError:
+        raise ResearchError(
+            ErrorCode.INVALID_ARGUMENT,
+            "there is no standard input to serve on",
+            hint="let an MCP client start this command (`jesse-mcp client-config`), or add --transport http",
+        ) from None
+    ours, theirs = socket.socketpair()
+    with theirs:
+        os.dup2(theirs.fileno(), 0)
+    threading.Thread(target=_copy, args=(real, ours), name="standard input", daemon=True).start()
+
+    def stop() -> None:
+        with suppress(OSError):
+            ours.shutdown(socket.SHUT_RDWR)
+
+    return stop
+
+
+def _copy(source: int, target: socket.socket) -> None:
+    with suppress(OSError):
+        while chunk := os.read(source, 65536):
+            target.sendall(chunk)
+    with suppress(OSError):
+        target.shutdown(socket.SHUT_WR)
+
+
+async def _serve_http(server: "FastMCP", listener: socket.socket) -> None:
+    host, port = listener.getsockname()[:2]
+    shown = f"[{host}]" if ":" in host else host
+    Console(stderr=True, highlight=False).print(f"serving MCP at http://{shown}:{port}/mcp", soft_wrap=True)
+    _stop_gently()
+    with suppress(asyncio.CancelledError):
         await server.run_http_async(
-            show_banner=False, host=host, port=port, path="/mcp", log_level=settings.log_level.lower()
+            show_banner=False,
+            host=host,
+            port=port,
+            path="/mcp",
+            sockets=[listener],
+            # Said here, so that no variable of the environment can switch the protection off.
+            host_origin_protection=True,
+            allowed_hosts=[],
+            allowed_origins=[],
+            uvicorn_config={"log_config": None, "access_log": False},
         )
+
+
+def _stop_gently() -> None:
+    """A signal lets everything close.
+
+    While uvicorn serves it handles SIGTERM and SIGINT itself, and raises them again when it is done, which
+    must not end the process before the jobs and the engine are closed. Before it serves, the start is
+    cancelled.
+    """
+    task = asyncio.current_task()
+    seen = False
+
+    def stop(number: signal.Signals) -> None:
+        nonlocal seen
+        served = getattr(signal.getsignal(number), "__name__", "") == "handle_exit"
+        if not served and not seen and task is not None:
+            task.cancel()
+        seen = True
+
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop, number)
+    loop.add_signal_handler(signal.SIGHUP, signal.raise_signal, signal.SIGTERM)
+
+
+def _listener(transport: str, host: str | None, port: int | None) -> socket.socket | None:
+    """A listening socket, or ``None`` for stdio.
+
+    Raises:
+        ResearchError: ``invalid_argument`` for an address that is not ours alone, or taken.
+    """
+    if transport == "stdio":
+        given = "--host" if host is not None else "--port"
+        if (host, port) != (None, None):
+            raise _invalid(f"{given} means nothing on stdio", "add --transport http, or leave it out")
+        return None
+    host, port = host or _DEFAULT_HOST, _DEFAULT_PORT if port is None else port
+    if not _is_loopback(host):
+        raise _invalid(
+            f"refusing to listen on {host}: anyone who reaches it could run code here",
+            "use 127.0.0.1, and an SSH tunnel to reach it from elsewhere",
+        )
+    if not 0 <= port <= 65535:
+        raise _invalid(f"--port is {port}", "give 1 to 65535, or 0 for a free one")
+    address = "127.0.0.1" if host == "localhost" else host
+    family = socket.AF_INET6 if ":" in address else socket.AF_INET
+    try:
+        return socket.create_server((address, port), family=family)
+    except OSError as error:
+        raise _invalid(
+            f"cannot listen on {host} port {port}: {error.strerror}",
+            "give another --port, or 0 for a free one",
+        ) from error
 
 
 def _is_loopback(host: str) -> bool:
@@ -61,3 +182,18 @@ def _is_loopback(host: str) -> bool:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
         return False
+
+
+def _invalid(message: str, hint: str) -> ResearchError:
+    return ResearchError(ErrorCode.INVALID_ARGUMENT, message, hint=hint)
+
+
+def _log_to_standard_error(level: str) -> None:
+    """One format for everything that logs; standard output belongs to the protocol."""
+    logging.basicConfig(
+        level=level, stream=sys.stderr, format="%(asctime)s %(levelname)s %(name)s: %(message)s"
+    )
+    framework = logging.getLogger("fastmcp")
+    framework.handlers.clear()
+    framework.propagate = True
+    framework.setLevel(logging.NOTSET)

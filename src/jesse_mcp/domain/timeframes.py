@@ -49,16 +49,16 @@ def parse_date(text: str, argument: str) -> int:
     """Midnight UTC of an ISO date (``YYYY-MM-DD``), in epoch milliseconds.
 
     Raises:
-        ResearchError: ``invalid_argument`` naming ``argument`` when it is not a calendar date.
+        ResearchError: ``invalid_argument`` naming ``argument`` when it is not a calendar date since 1970.
     """
     try:
         day = date.fromisoformat(text)
-        if len(text) != 10:
+        if len(text) != 10 or day.year < 1970:
             raise ValueError(text)
     except ValueError:
         raise ResearchError(
             ErrorCode.INVALID_ARGUMENT,
-            f"{argument} is {text!r}, not a calendar date",
+            f"{argument} is {text!r}, not a calendar date since 1970",
             hint=f"give {argument} as YYYY-MM-DD (UTC)",
         ) from None
     return int(datetime(day.year, day.month, day.day, tzinfo=UTC).timestamp() * 1000)

@@ -3,14 +3,13 @@
 from typing import Annotated
 
 from fastmcp import Context, FastMCP
-from pydantic import Field
+from pydantic import Field, FiniteFloat
 
 from jesse_mcp.composition import Application
 from jesse_mcp.domain.backtests import (
     DataRoute,
     ExchangeType,
     GapPolicy,
-    HyperparameterValue,
     LeverageMode,
     Route,
 )
@@ -42,14 +41,15 @@ def register(server: FastMCP, application: Application) -> None:
         exchange_type: Annotated[
             ExchangeType | None, Field(description="default: the exchange's own")
         ] = None,
-        starting_balance: Annotated[float, Field(description="in the quote currency")] = 10_000,
+        starting_balance: Annotated[FiniteFloat, Field(description="in the quote currency")] = 10_000,
         fee: Annotated[
-            float | None, Field(description="fraction per fill; default: the exchange's own")
+            FiniteFloat | None, Field(description="fraction per fill; default: the exchange's own")
         ] = None,
         leverage: Annotated[int, Field(description="futures only")] = 1,
         leverage_mode: LeverageMode = "cross",
         hyperparameters: Annotated[
-            dict[str, HyperparameterValue] | None, Field(description="override declared defaults by name")
+            dict[str, bool | int | FiniteFloat | str] | None,
+            Field(description="override declared defaults by name"),
         ] = None,
         warm_up_candles: Annotated[
             int, Field(description="candles of the longest timeframe before start_date, stored ones needed")

@@ -4,7 +4,7 @@ import json
 import logging
 from collections.abc import Awaitable, Callable
 from functools import wraps
-from typing import Any, ParamSpec, TypeVar
+from typing import ParamSpec, TypeVar
 
 from fastmcp.exceptions import NotFoundError, ToolError, ValidationError
 from fastmcp.server.middleware import CallNext, Middleware, MiddlewareContext
@@ -15,6 +15,9 @@ from pydantic import ValidationError as PydanticValidationError
 from jesse_mcp.domain.errors import ErrorCode, ResearchError
 
 logger = logging.getLogger("jesse_mcp.server")
+
+_MAX_TEXT = 2000
+_MAX_RECEIVED = 200
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -54,52 +57,77 @@ class ErrorMiddleware(Middleware):
         except ExpectedToolError as error:
             return failed(error.error)
         except (ValidationError, PydanticValidationError) as error:
-            return failed(_invalid_arguments(context.message.name, error))
+            known = await _arguments_of(context)
+            return failed(_invalid_arguments(context.message.name, known, error))
         except NotFoundError:
             return failed(
                 ResearchError(
                     ErrorCode.INVALID_ARGUMENT,
                     f"there is no tool {context.message.name!r}",
-                    hint="list the tools",
+                    hint=f"the tools are: {', '.join(await _tools_of(context))}",
                 )
             )
         except Exception as error:
             logger.exception("the tool %s failed", context.message.name)
-            cause = error.__cause__ or error
             return failed(
                 ResearchError(
                     ErrorCode.INTERNAL_ERROR,
-                    f"{context.message.name} failed inside the server ({type(cause).__name__})",
+                    f"{context.message.name} failed inside the server ({type(_root(error)).__name__})",
                     hint="this is a fault of the server: the log has the details; other tools still work",
                 )
             )
 
 
+async def _tools_of(context: MiddlewareContext[CallToolRequestParams]) -> list[str]:
+    if context.fastmcp_context is None:
+        return []
+    return [tool.name for tool in await context.fastmcp_context.fastmcp.list_tools()]
+
+
+async def _arguments_of(context: MiddlewareContext[CallToolRequestParams]) -> list[str]:
+    if context.fastmcp_context is None:
+        return []
+    tool = await context.fastmcp_context.fastmcp.get_tool(context.message.name)
+    return [] if tool is None else list(tool.parameters["properties"])
+
+
 def failed(error: ResearchError) -> ToolResult:
     """The error as a tool result: the same object as text for a model and as data for a program."""
     body = error.to_dict()
-    text = json.dumps({"error": body}, ensure_ascii=False)
-    return ToolResult(content=text, structured_content={"error": body}, is_error=True)
+    body |= {"message": _clipped(error.message), "hint": error.hint and _clipped(error.hint)}
+    # Whatever a strategy or a file name put into an error, an answer must be JSON in UTF-8.
+    encoded = json.dumps({"error": body}, ensure_ascii=False, default=str).encode(errors="replace")
+    clean = json.loads(encoded, parse_constant=lambda _: None)
+    return ToolResult(content=json.dumps(clean, ensure_ascii=False), structured_content=clean, is_error=True)
 
 
-def _invalid_arguments(tool: str, error: Exception) -> ResearchError:
+def _clipped(text: str, length: int = _MAX_TEXT) -> str:
+    """A caller knows what it sent: a long value is not sent back whole."""
+    return text if len(text) <= length else f"{text[:length]}…"
+
+
+def _root(error: BaseException) -> BaseException:
+    while error.__cause__ is not None:
+        error = error.__cause__
+    return error
+
+
+def _invalid_arguments(tool: str, known: list[str], error: Exception) -> ResearchError:
     cause = error if isinstance(error, PydanticValidationError) else error.__cause__
     if not isinstance(cause, PydanticValidationError):
         return ResearchError(ErrorCode.INVALID_ARGUMENT, f"{tool}: {error}", hint=f"see the schema of {tool}")
-    problems: list[dict[str, Any]] = []
-    for entry in cause.errors(include_url=False, include_context=False):
-        received = repr(entry["input"])
-        problems.append(
-            {
-                "argument": ".".join(str(part) for part in entry["loc"]),
-                "problem": entry["msg"],
-                "received": received if len(received) <= 200 else f"{received[:200]}…",
-            }
-        )
+    problems = [
+        {
+            "argument": ".".join(str(part) for part in entry["loc"]),
+            "problem": entry["msg"],
+            "received": _clipped(repr(entry["input"]), _MAX_RECEIVED),
+        }
+        for entry in cause.errors(include_url=False, include_context=False)
+    ]
     first = problems[0]
     return ResearchError(
         ErrorCode.INVALID_ARGUMENT,
         f"{tool}: argument {first['argument']}: {first['problem']}; received {first['received']}",
-        hint=f"correct it and call {tool} again; its input schema lists every argument",
+        hint=f"correct it and call {tool} again; its arguments are: {', '.join(known) or 'none'}",
         details={"problems": problems},
     )

@@ -9,7 +9,7 @@ from jesse_mcp.composition import Application
 from jesse_mcp.domain.jobs import Job, JobState
 from jesse_mcp.domain.model import Value
 from jesse_mcp.server.progress import notifier
-from jesse_mcp.server.registration import add_tool
+from jesse_mcp.server.registration import MAX_OFFSET, add_tool
 
 JobStateName = Literal["queued", "running", "done", "failed", "cancelled", "lost"]
 
@@ -19,18 +19,20 @@ class JobPage(Value):
     total: int = Field(description="how many match in all")
 
 
+_OTHER_SERVER_SECONDS = 10
+
+
 def register(server: FastMCP, application: Application) -> None:
     async def job_list(
         state: Annotated[JobStateName | None, Field(description="only jobs in this state")] = None,
         limit: Annotated[int, Field(ge=1, le=200)] = 20,
-        offset: Annotated[int, Field(ge=0)] = 0,
+        offset: Annotated[int, Field(ge=0, le=MAX_OFFSET)] = 0,
     ) -> JobPage:
         """Jobs, newest first. A job is lost when the server that ran it died; its error says why."""
         jobs, total = await application.jobs.page(
             state=None if state is None else JobState(state), limit=limit, offset=offset
         )
-        # The log and the traceback are for job_get.
-        return JobPage(jobs=tuple(job.model_copy(update={"log_tail": ""}) for job in jobs), total=total)
+        return JobPage(jobs=tuple(_headline(job) for job in jobs), total=total)
 
     async def job_get(
         job_id: str,
@@ -44,9 +46,17 @@ def register(server: FastMCP, application: Application) -> None:
         return await application.jobs.wait(job_id, wait_seconds, notifier(context))
 
     async def job_cancel(job_id: str) -> Job:
-        """Stop a queued or running job; its processes are dead when this returns."""
-        return await application.jobs.cancel(job_id)
+        """Stop a queued or running job; its processes are dead when this returns it as cancelled."""
+        job = await application.jobs.cancel(job_id)
+        # A job of another server on the same home is only asked to stop; its owner obeys within seconds.
+        return await application.jobs.wait(job.job_id, _OTHER_SERVER_SECONDS)
 
     add_tool(server, job_list, title="List jobs", read_only=True)
     add_tool(server, job_get, title="Get a job", read_only=True)
     add_tool(server, job_cancel, title="Cancel a job", destructive=True, idempotent=True)
+
+
+def _headline(job: Job) -> Job:
+    """Without the log and the traceback, which are for job_get."""
+    error = job.error and {**job.error, "details": {}}
+    return job.model_copy(update={"log_tail": "", "error": error})

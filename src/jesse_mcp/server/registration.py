@@ -4,9 +4,20 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 from fastmcp import FastMCP
+from fastmcp.tools import FunctionTool
 from mcp.types import ToolAnnotations
 
 from jesse_mcp.server.errors import teaching
+from jesse_mcp.server.schemas import result_or_error
+
+#: Of a page; more than any store holds, less than a database refuses to count to.
+MAX_OFFSET = 1_000_000_000
+
+
+class _Tool(FunctionTool):
+    def get_meta(self) -> dict[str, Any]:
+        """Nothing: what the framework would add says nothing to an agent and costs it characters."""
+        return {}
 
 
 def add_tool(
@@ -23,7 +34,7 @@ def add_tool(
 
     ``open_world`` is for tools that talk to anything beyond this installation.
     """
-    server.tool(
+    tool = _Tool.from_function(
         teaching(function),
         name=function.__name__,
         title=title,
@@ -35,3 +46,6 @@ def add_tool(
             open_world_hint=open_world,
         ),
     )
+    if tool.output_schema is None:
+        raise TypeError(f"{tool.name} does not say what it returns")
+    server.add_tool(tool.model_copy(update={"output_schema": result_or_error(tool.output_schema)}))

@@ -7,7 +7,7 @@ from pydantic import Field
 
 from jesse_mcp.composition import Application
 from jesse_mcp.domain.candles import parse_symbol
-from jesse_mcp.server.registration import add_tool
+from jesse_mcp.server.registration import MAX_OFFSET, add_tool
 from jesse_mcp.services.run_view import RunView, Section
 from jesse_mcp.services.runs import Comparison, RunList
 
@@ -17,7 +17,7 @@ def register(server: FastMCP, application: Application) -> None:
         strategy: Annotated[str | None, Field(description="only runs with this strategy")] = None,
         symbol: Annotated[str | None, Field(description="only runs that traded this symbol")] = None,
         limit: Annotated[int, Field(ge=1, le=200)] = 20,
-        offset: Annotated[int, Field(ge=0)] = 0,
+        offset: Annotated[int, Field(ge=0, le=MAX_OFFSET)] = 0,
     ) -> RunList:
         """Finished runs with their headline metrics, newest first."""
         wanted = None if symbol is None else parse_symbol(symbol)
@@ -30,7 +30,7 @@ def register(server: FastMCP, application: Application) -> None:
             Field(description="sections to add; orders are trades with their orders"),
         ] = None,
         limit: Annotated[int, Field(ge=1, le=1000, description="trades or equity points a page")] = 50,
-        offset: Annotated[int, Field(ge=0)] = 0,
+        offset: Annotated[int, Field(ge=0, le=MAX_OFFSET)] = 0,
     ) -> RunView:
         """One finished run: what was asked, Jesse's metrics, and the sections you ask for."""
         return await application.runs.get(run_id, frozenset(include or ()), offset, limit)

@@ -9,6 +9,7 @@ from jesse_mcp.composition import Application
 from jesse_mcp.domain.strategies import ValidationReport
 from jesse_mcp.server.registration import add_tool
 from jesse_mcp.services.strategies import (
+    MAX_INDICATORS,
     IndicatorList,
     StrategyDeleted,
     StrategyList,
@@ -56,7 +57,7 @@ def register(server: FastMCP, application: Application) -> None:
     async def indicator_list(
         search: Annotated[str | None, Field(description="part of a name or summary, e.g. 'average'")] = None,
         name: Annotated[str | None, Field(description="exactly this one")] = None,
-        limit: Annotated[int, Field(ge=1, le=500)] = 50,
+        limit: Annotated[int, Field(ge=1, le=MAX_INDICATORS)] = 50,
     ) -> IndicatorList:
         """Jesse's indicators (import jesse.indicators as ta): signature and result fields."""
         return await application.strategies.indicators(search, name, limit)

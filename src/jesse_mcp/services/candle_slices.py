@@ -187,13 +187,24 @@ def series_of(request: BacktestRequest) -> list[SeriesKey]:
 
 
 def warm_up_start(request: BacktestRequest) -> int:
-    """First minute of warm-up: whole candles of the longest timeframe, on its clock, before the start."""
+    """First minute of warm-up: whole candles of the longest timeframe, on its clock, before the start.
+
+    Raises:
+        ResearchError: ``invalid_argument`` when that is before 1970.
+    """
     timeframes = [route.timeframe for route in request.routes]
     timeframes += [route.timeframe for route in request.data_routes]
     longest = MINUTE_MS * max(timeframe_minutes(timeframe) for timeframe in timeframes)
     if request.warm_up_candles == 0:
         return request.start_ms
-    return (request.start_ms - request.warm_up_candles * longest) // longest * longest
+    first = (request.start_ms - request.warm_up_candles * longest) // longest * longest
+    if first < 0:
+        raise ResearchError(
+            ErrorCode.INVALID_ARGUMENT,
+            f"{request.warm_up_candles} candles before {iso_date(request.start_ms)} reach back before 1970",
+            hint="lower warm_up_candles, or use a shorter timeframe",
+        )
+    return first
 
 
 def _import_call(key: SeriesKey, start_ms: int | None, end_ms: int | None) -> str:
