@@ -48,3 +48,8 @@ class Settings(BaseSettings):
     @classmethod
     def _absolute(cls, value: Path | None) -> Path | None:
         return None if value is None else Path(os.path.abspath(value.expanduser()))  # noqa: PTH100
+
+
+def variable(name: str) -> str:
+    """The environment variable of a setting."""
+    return "JESSE_PYTHON" if name.lower() == "jesse_python" else f"JESSE_MCP_{name.upper()}"

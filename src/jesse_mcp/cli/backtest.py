@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import math
 from typing import Annotated, Literal
 
 from cyclopts import App, Parameter
@@ -115,7 +116,8 @@ def _hyperparameter(text: str) -> tuple[str, HyperparameterValue]:
         parsed = json.loads(value)
     except ValueError:
         parsed = value
-    if not isinstance(parsed, bool | int | float | str):
+    finite = not isinstance(parsed, float) or math.isfinite(parsed)
+    if not isinstance(parsed, bool | int | float | str) or not finite:
         raise ResearchError(
             ErrorCode.INVALID_ARGUMENT, f"--hp {name} is {value!r}", hint="a number, true, false or text"
         )

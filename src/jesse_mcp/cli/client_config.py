@@ -7,7 +7,7 @@ from typing import Any, Literal
 from cyclopts import App
 from rich.console import Console
 
-from jesse_mcp.settings import Settings
+from jesse_mcp.settings import Settings, variable
 
 Client = Literal["claude-desktop", "claude-code", "cursor", "vscode", "generic"]
 
@@ -39,16 +39,13 @@ def client_config(client: Client = "generic") -> None:
 
 
 def configuration(client: Client, settings: Settings) -> dict[str, Any]:
-    """The JSON object of ``client``. Settings that differ from the defaults are carried over."""
-    entry: dict[str, Any] = {"command": sys.executable, "args": ["-m", "jesse_mcp", "serve"]}
+    """The JSON object of ``client``. Settings made here are carried over: clients pass no variables on."""
+    # -P: the client's working folder may hold a file named like a module.
+    entry: dict[str, Any] = {"command": sys.executable, "args": ["-P", "-m", "jesse_mcp", "serve"]}
     carried = {
-        name: str(value)
-        for name, value in {
-            "JESSE_MCP_HOME": settings.home if "home" in settings.model_fields_set else None,
-            "JESSE_MCP_CACHE": settings.cache if "cache" in settings.model_fields_set else None,
-            "JESSE_PYTHON": settings.jesse_python,
-        }.items()
-        if value is not None
+        variable(name): str(value)
+        for name, value in settings.model_dump(mode="json").items()
+        if name in settings.model_fields_set and value is not None
     }
     if carried:
         entry["env"] = carried

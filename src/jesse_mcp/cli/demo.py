@@ -6,13 +6,11 @@ import re
 import sys
 import tempfile
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-import polars as pl
 from cyclopts import App, Parameter
-from fastmcp import Client
-from fastmcp.client.transports import StdioTransport
 from rich.console import Console
+from rich.markup import escape
 
 from jesse_mcp.adapters.embedded import provision
 from jesse_mcp.analytics.synthetic import synthetic_candles, synthetic_source
@@ -21,6 +19,9 @@ from jesse_mcp.cli.results import metrics_table, progress_bar
 from jesse_mcp.domain.errors import ErrorCode, ResearchError
 from jesse_mcp.domain.timeframes import DAY_MS, MINUTE_MS, iso_date, parse_minute, timeframe_minutes
 from jesse_mcp.settings import Settings
+
+if TYPE_CHECKING:
+    from fastmcp import Client
 
 _SEED = 7
 _SYNTHETIC_START_MS = 1_735_689_600_000
@@ -54,15 +55,14 @@ def demo(
         What the candles are of; default: told by the file name.
     """
     settings = Settings()
+    # Before anything is installed: what is wrong with the command itself.
+    of = _symbol(candles, symbol, timestamp_unit)
     with installation_progress() as progress:
         provision.install(settings.cache, settings.jesse_python, progress)
     with tempfile.TemporaryDirectory(prefix="jesse-mcp-demo-") as folder:
-        if candles is None:
-            path, of = _synthetic_file(Path(folder)), "SYNTH-USDT"
-        else:
-            path, of = candles, symbol or _symbol_of(candles)
+        path = _synthetic_file(Path(folder)) if candles is None else candles.resolve()
         show = _Demo(strategy, exchange, of, timeframe, exchange_type)
-        asyncio.run(show.play(Path(folder), path.resolve(), timestamp_unit, synthetic=candles is None))
+        asyncio.run(show.play(Path(folder), path, timestamp_unit, synthetic=candles is None))
 
 
 class _Demo:
@@ -76,9 +76,12 @@ class _Demo:
         self._timeframe = timeframe
 
     async def play(self, folder: Path, candles: Path, timestamp_unit: str | None, *, synthetic: bool) -> None:
+        from fastmcp import Client
+        from fastmcp.client.transports import StdioTransport
+
         transport = StdioTransport(
             sys.executable,
-            ["-m", "jesse_mcp", "serve"],
+            ["-P", "-m", "jesse_mcp", "serve"],
             env={**os.environ, "JESSE_MCP_HOME": str(folder / "home"), "JESSE_MCP_LOG_LEVEL": "ERROR"},
             keep_alive=False,
         )
@@ -105,12 +108,8 @@ class _Demo:
     async def _call(self, client: "Client[Any]", tool: str, **arguments: Any) -> dict[str, Any]:
         given = {name: value for name, value in arguments.items() if value is not None}
         shown = ", ".join(f"{name}={value!r}" for name, value in given.items())
-        self._console.print(f"[bold]{tool}[/]({shown})")
-        result = await client.call_tool(tool, given, raise_on_error=False)
-        content = result.structured_content or {}
-        if result.is_error:
-            raise ResearchError.from_dict(content["error"])
-        return content
+        self._console.print(f"[bold]{tool}[/]({escape(shown)})")
+        return await self._call_quietly(client, tool, **given)
 
     async def _backtest(self, client: "Client[Any]", start: str, end: str) -> dict[str, Any]:
         answer = await self._call(
@@ -137,7 +136,11 @@ class _Demo:
         return run
 
     async def _call_quietly(self, client: "Client[Any]", tool: str, **arguments: Any) -> dict[str, Any]:
-        return (await client.call_tool(tool, arguments)).structured_content or {}
+        result = await client.call_tool(tool, arguments, raise_on_error=False)
+        content = result.structured_content or {}
+        if result.is_error:
+            raise ResearchError.from_dict(content["error"])
+        return content
 
     def _period(self, imported: dict[str, Any]) -> tuple[str, str]:
         """From the first day after warm-up to the last full day."""
@@ -155,12 +158,27 @@ class _Demo:
 
 
 def _synthetic_file(folder: Path) -> Path:
+    import polars as pl
+
     rows = synthetic_candles(_SYNTHETIC_START_MS, _SYNTHETIC_DAYS * 1440, _SEED)
     path = folder / "synthetic.parquet"
     columns = ["timestamp", "open", "close", "high", "low", "volume"]
     frame = pl.DataFrame(rows, schema=columns).with_columns(pl.col("timestamp").cast(pl.Int64))
     frame.write_parquet(path)
     return path
+
+
+def _symbol(candles: Path | None, symbol: str | None, timestamp_unit: str | None) -> str:
+    if candles is not None:
+        return symbol or _symbol_of(candles)
+    for option, value in {"--symbol": symbol, "--timestamp-unit": timestamp_unit}.items():
+        if value is not None:
+            raise ResearchError(
+                ErrorCode.INVALID_ARGUMENT,
+                f"{option} was given without candles it could be about",
+                hint="add --candles FILE, or leave it out",
+            )
+    return "SYNTH-USDT"
 
 
 def _symbol_of(path: Path) -> str:

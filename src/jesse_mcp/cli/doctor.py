@@ -9,10 +9,11 @@ from dataclasses import dataclass
 from cyclopts import App
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from jesse_mcp.composition import Application, make_home
-from jesse_mcp.domain.errors import ResearchError
-from jesse_mcp.settings import Settings
+from jesse_mcp.domain.errors import ErrorCode, ResearchError
+from jesse_mcp.settings import Settings, variable
 
 _WANTED_DISK_MB = 2048
 
@@ -30,15 +31,28 @@ def register(app: App) -> None:
 
 
 def doctor() -> int:
-    """Check the home folder, disk, engine, store and a real start of Jesse; exit status 1 on a problem."""
+    """Show the settings in effect; check the home folder, disk, engine, store and a real start of Jesse.
+
+    The exit status is 1 when there is a problem.
+    """
     settings = Settings()
+    console = Console()
+    console.print(_settings_table(settings))
     checks = asyncio.run(examine(settings))
     table = Table("check", "", "found")
     for check in checks:
         mark = "[green]ok[/]" if check.passed else "[red]problem[/]"
-        table.add_row(check.name, mark, check.found if check.hint is None else f"{check.found}\n{check.hint}")
-    Console().print(table)
+        table.add_row(check.name, mark, Text("\n".join(filter(None, (check.found, check.hint)))))
+    console.print(table)
     return 0 if all(check.passed for check in checks) else 1
+
+
+def _settings_table(settings: Settings) -> Table:
+    table = Table("setting", "value", "from")
+    for name, value in settings.model_dump(mode="json").items():
+        origin = "environment" if name in settings.model_fields_set else "default"
+        table.add_row(variable(name), Text("managed" if value is None else str(value)), origin)
+    return table
 
 
 async def examine(settings: Settings) -> list[Check]:
@@ -47,19 +61,14 @@ async def examine(settings: Settings) -> list[Check]:
     if not checks[0].passed:
         return checks
     checks.append(_disk(settings))
-    application = Application(settings.model_copy(update={"prewarm": False}))
     try:
-        checks.append(_attempt("engine", application.engine.identity))
-        try:
-            await application.start()
-            status = await application.system.status()
-            counts = status.store
-            checks.append(
-                Check("store", True, f"{counts['candle_series']} candle series, {counts['runs']} runs")
-            )
-        except ResearchError as error:
-            checks.append(Check("store", False, error.message, error.hint))
-        if checks[2].passed:
+        application = Application(settings.model_copy(update={"prewarm": False}))
+    except ResearchError as error:
+        return [*checks, Check("store", False, error.message, error.hint)]
+    try:
+        engine = _attempt("engine", application.engine.identity)
+        checks += [engine, await _store(application)]
+        if engine.passed:
             checks.append(await _starts(application))
     finally:
         await application.close()
@@ -75,14 +84,28 @@ def _attempt(name: str, look: Callable[[], str]) -> Check:
 
 def _home(settings: Settings) -> str:
     make_home(settings.home)
-    writable = os.access(settings.home, os.W_OK)
-    return f"{settings.home}{'' if writable else ' (not writable)'}"
+    if not os.access(settings.home, os.W_OK | os.X_OK):
+        raise ResearchError(
+            ErrorCode.STORAGE_FAILED,
+            f"{settings.home} is not writable",
+            hint="set JESSE_MCP_HOME to a folder you may write to",
+        )
+    return str(settings.home)
 
 
 def _disk(settings: Settings) -> Check:
     free = shutil.disk_usage(settings.home).free // 2**20
     enough = free >= _WANTED_DISK_MB
     return Check("disk", enough, f"{free:,} MiB free", None if enough else f"free {_WANTED_DISK_MB:,} MiB")
+
+
+async def _store(application: Application) -> Check:
+    try:
+        await application.start()
+        counts = (await application.system.status()).store
+    except ResearchError as error:
+        return Check("store", False, error.message, error.hint)
+    return Check("store", True, f"{counts['candle_series']} candle series, {counts['runs']} runs")
 
 
 async def _starts(application: Application) -> Check:

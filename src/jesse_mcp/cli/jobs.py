@@ -6,17 +6,20 @@ from collections.abc import Awaitable, Callable
 from typing import Annotated, TypeVar
 
 from cyclopts import App, Parameter
+from cyclopts.validators import Number
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from jesse_mcp.cli.results import print_run, run_with_progress
 from jesse_mcp.composition import Application
 from jesse_mcp.domain.errors import ErrorCode, ResearchError
-from jesse_mcp.domain.jobs import JobState
+from jesse_mcp.domain.jobs import Job, JobState
 from jesse_mcp.services.backtest_request import BacktestArguments
 from jesse_mcp.settings import Settings
 
 T = TypeVar("T")
+_OTHER_PROCESS_SECONDS = 10
 Json = Annotated[bool, Parameter(name="--json", negative="")]
 
 
@@ -29,7 +32,12 @@ def register(app: App) -> None:
     app.command(jobs)
 
 
-def listing(*, state: JobState | None = None, limit: int = 20, json_: Json = False) -> None:
+def listing(
+    *,
+    state: JobState | None = None,
+    limit: Annotated[int, Parameter(validator=Number(gte=1, lte=200))] = 20,
+    json_: Json = False,
+) -> None:
     """Jobs, newest first."""
     jobs, total = _with_application(lambda app: app.jobs.page(state=state, limit=limit))
     if json_:
@@ -41,7 +49,7 @@ def listing(*, state: JobState | None = None, limit: int = 20, json_: Json = Fal
     for job in jobs:
         progress = "" if job.progress is None else f"{job.progress:.0%}"
         note = str(job.error["message"]) if job.error else job.message or ""
-        table.add_row(job.job_id, job.kind, job.state.value, progress, job.created_at, note)
+        table.add_row(job.job_id, job.kind, job.state.value, progress, job.created_at, Text(note))
     Console().print(table)
 
 
@@ -53,13 +61,19 @@ def get(job_id: str) -> None:
 def cancel(job_id: str) -> None:
     """Stop a job, also one that another process runs."""
 
-    async def ask(application: Application) -> str:
+    async def ask(application: Application) -> Job:
         job = await application.jobs.cancel(job_id)
         # Another process is only asked; it obeys at its next heartbeat.
-        job = await application.jobs.wait(job.job_id, seconds=10)
-        return job.state.value
+        return await application.jobs.wait(job.job_id, _OTHER_PROCESS_SECONDS)
 
-    Console().print(f"{job_id} is {_with_application(ask)}")
+    job = _with_application(ask)
+    if job.state.active:
+        raise ResearchError(
+            ErrorCode.JOB_NOT_ACTIVE,
+            f"{job_id} is still {job.state.value}: its server was asked to stop it and has not answered",
+            hint=f"look again with `jesse-mcp jobs get {job_id}`",
+        )
+    Console().print(f"{job_id} is {job.state.value}")
 
 
 def restart(job_id: str) -> None:

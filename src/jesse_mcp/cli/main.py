@@ -1,6 +1,7 @@
 """The ``jesse-mcp`` command."""
 
 import sys
+from collections.abc import Iterator
 
 from cyclopts import App
 from pydantic import ValidationError
@@ -8,6 +9,7 @@ from rich.console import Console
 
 from jesse_mcp import __version__
 from jesse_mcp.domain.errors import ResearchError
+from jesse_mcp.settings import Settings, variable
 
 
 def build_app() -> App:
@@ -35,10 +37,20 @@ def main() -> None:
             errors.print(error.hint)
         sys.exit(1)
     except ValidationError as error:
-        for problem in error.errors(include_url=False):
-            where = ".".join(str(part) for part in problem["loc"])
-            errors.print(f"invalid setting {where}: {problem['msg']}", style="bold red")
+        for line in _explained(error):
+            errors.print(line, style="bold red")
+        if error.title == Settings.__name__:
+            errors.print("correct the environment variable, or unset it for the default")
         sys.exit(1)
     except KeyboardInterrupt:
         sys.exit(130)
     sys.exit(result if isinstance(result, int) else 0)
+
+
+def _explained(error: ValidationError) -> Iterator[str]:
+    """What is wrong, in the words of the person who set it."""
+    for problem in error.errors(include_url=False):
+        where = ".".join(str(part) for part in problem["loc"])
+        if error.title == Settings.__name__:
+            where = f"setting {variable(where)}"
+        yield f"invalid {where}: {problem['msg']}; received {problem['input']!r}"

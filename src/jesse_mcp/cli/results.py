@@ -3,10 +3,12 @@
 from typing import Any
 
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
 from jesse_mcp.composition import Application
+from jesse_mcp.domain.errors import ErrorCode, ResearchError
 from jesse_mcp.services.backtest_request import BacktestArguments
 from jesse_mcp.services.run_view import RunView
 
@@ -31,13 +33,16 @@ _FOREVER = 10**9
 
 
 def progress_bar() -> Progress:
+    """On standard error, and only where that is a terminal."""
+    console = Console(stderr=True)
     return Progress(
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
         BarColumn(),
         TaskProgressColumn(),
         TimeElapsedColumn(),
-        console=Console(stderr=True),
+        console=console,
         transient=True,
+        disable=not console.is_terminal,
     )
 
 
@@ -59,7 +64,11 @@ async def run_with_progress(
             arguments, title=title, use_cache=use_cache, wait_seconds=_FOREVER, on_progress=show
         )
     if answer.run is None:
-        raise SystemExit(f"{answer.job_id} ended as {answer.state.value}")
+        raise ResearchError(
+            ErrorCode.JOB_NOT_ACTIVE,
+            f"{answer.job_id} ended as {answer.state.value} without a run",
+            hint=f"see `jesse-mcp jobs get {answer.job_id}`",
+        )
     return answer.run
 
 
@@ -94,5 +103,5 @@ def metrics_table(run: dict[str, Any]) -> Table:
 def _shown(run: dict[str, Any], name: str) -> str:
     value = run["metrics"][name]
     if value is None:
-        return f"none: {run['undefined'].get(name, 'not defined')}"
+        return escape(f"none: {run['undefined'].get(name, 'not defined')}")
     return f"{value:,.4f}" if isinstance(value, float) else str(value)

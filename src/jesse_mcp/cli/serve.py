@@ -48,12 +48,13 @@ async def serve(
     """
     settings = Settings()
     listener = _listener(transport, host, port)
-    _log_to_standard_error(settings.log_level)
     asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(_THREADS))
 
     from jesse_mcp.composition import Application
     from jesse_mcp.server.app import build_server
 
+    # After the framework is loaded, which sets up logging of its own.
+    _log_to_standard_error(settings.log_level)
     server = build_server(Application(settings))
     if listener is None:
         await _serve_stdio(server)
