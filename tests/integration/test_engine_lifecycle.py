@@ -15,6 +15,7 @@ import pytest
 import pytest_asyncio
 
 from jesse_mcp.adapters.embedded.engine import EmbeddedEngine
+from jesse_mcp.adapters.embedded.scratch import ScratchFolder
 from jesse_mcp.analytics.synthetic import synthetic_candles
 from jesse_mcp.domain.backtests import BacktestRequest, CandleSlice, EngineOutcome, EngineRun, Route
 from jesse_mcp.domain.errors import ErrorCode, ResearchError
@@ -387,6 +388,20 @@ async def test_the_next_server_sweeps_up_after_one_killed_with_its_template(
     assert len(bench.scratch()) == 1
 
 
+async def test_a_server_leaves_the_folders_of_others_alone(bench: Bench) -> None:
+    """Also of those whose processes it cannot see, as in another container."""
+    others = ScratchFolder.create(bench.cache)
+    unseen = others.path.with_name("4194304-elsewhere")
+    others.path.rename(unseen)
+    abandoned = unseen.with_name("4194304-abandoned")
+    abandoned.mkdir()
+    await bench.engine().warm()
+    assert unseen.exists()
+    assert not abandoned.exists()
+    ScratchFolder(unseen, -1).remove()
+    others.remove()
+
+
 async def test_a_killed_template_fails_its_runs_and_is_replaced(bench: Bench) -> None:
     engine = bench.engine()
     task = start(engine, bench.run(DAEMONS))
@@ -447,6 +462,18 @@ async def test_closing_while_it_starts(bench: Bench) -> None:
     await engine.close()
     assert (await failure_of(task)).message == "the engine has been closed"
     assert not bench.strangers()
+
+
+@pytest.mark.parametrize("milliseconds", [0, 1, 5, 20, 50, 200, 1_000])
+async def test_closing_at_any_moment(milliseconds: int, bench: Bench) -> None:
+    engine = bench.engine()
+    tasks = [start(engine, bench.run()) for _ in range(3)]
+    await asyncio.wait(tasks, timeout=milliseconds / 1_000)
+    await engine.close()
+    await asyncio.wait(tasks, timeout=10)
+    for task in tasks:
+        assert (await failure_of(task)).message == "the engine has been closed"
+    await until(lambda: not bench.scratch(), "the scratch folder was left behind")
 
 
 async def test_closing_what_never_ran(bench: Bench) -> None:

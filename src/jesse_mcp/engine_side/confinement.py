@@ -49,14 +49,22 @@ def limit_memory(extra_mb: int, mapped_bytes: int) -> None:
         return
     status = Path("/proc/self/status").read_text()
     data, space = (1024 * int(status.split(name)[1].split()[0]) for name in ("VmData:", "VmSize:"))
-    limit = data + extra_mb * _MIB
-    resource.setrlimit(resource.RLIMIT_DATA, (limit, limit + _REPORT_MB * _MIB))
-    limit = space + mapped_bytes + (extra_mb + _RESERVED_MB) * _MIB
-    resource.setrlimit(resource.RLIMIT_AS, (limit, limit + _REPORT_MB * _MIB))
+    _lower(resource.RLIMIT_DATA, data + extra_mb * _MIB)
+    _lower(resource.RLIMIT_AS, space + mapped_bytes + (extra_mb + _RESERVED_MB) * _MIB)
+
+
+def _lower(kind: int, limit: int) -> None:
+    _, hard = resource.getrlimit(kind)
+    top = limit + _REPORT_MB * _MIB
+    if hard != resource.RLIM_INFINITY:
+        top = min(top, hard)
+    resource.setrlimit(kind, (min(limit, top), top))
 
 
 def allow_report() -> None:
     """A little more memory, to say that the limit was reached."""
+    if sys.platform != "linux":
+        return
     for limit in (resource.RLIMIT_DATA, resource.RLIMIT_AS):
         _, hard = resource.getrlimit(limit)
         resource.setrlimit(limit, (hard, hard))

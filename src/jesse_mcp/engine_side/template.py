@@ -43,12 +43,14 @@ class Template:
         self._runs: dict[int, int] = {}
         self._buffer = b""
         self._descriptors: list[int] = []
-        self._wake: tuple[int, int] = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+        self._wake = os.pipe()
 
     def serve(self) -> None:
         """Until the server closes the control socket."""
         self._kernel.adopt_orphans()
         wake_read, wake_write = self._wake
+        for descriptor in self._wake:
+            os.set_blocking(descriptor, False)
         signal.set_wakeup_fd(wake_write, warn_on_full_buffer=False)
         signal.signal(signal.SIGCHLD, lambda *_: None)
         try:

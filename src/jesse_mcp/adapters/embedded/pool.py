@@ -2,17 +2,14 @@
 
 import asyncio
 import os
-import shutil
-import tempfile
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import psutil
-
 from jesse_mcp.adapters.embedded.environment import EngineEnvironment
-from jesse_mcp.adapters.embedded.strays import kill_strays
+from jesse_mcp.adapters.embedded.scratch import ScratchFolder
 from jesse_mcp.adapters.embedded.template_process import TemplateProcess
 from jesse_mcp.adapters.embedded.worker_process import Exit, Worker
 from jesse_mcp.domain.errors import ErrorCode, ResearchError
@@ -34,8 +31,9 @@ class WorkerPool:
         self._slots = asyncio.Semaphore(capacity)
         self._busy = 0
         self._template: TemplateProcess | None = None
+        self._scratch: ScratchFolder | None = None
         self._launch: asyncio.Task[TemplateProcess] | None = None
-        self._standby: asyncio.Task[Worker] | None = None
+        self._standby: _Standby | None = None
         self._endings: set[asyncio.Task[Exit | None]] = set()
         self._closed = False
 
@@ -133,61 +131,85 @@ class WorkerPool:
             # Shielded: a cancelled run does not stop the start that others may wait for.
             return await asyncio.shield(self._launch)
         except asyncio.CancelledError:
-            if self._launch.cancelled() and self._closed:
-                raise closed_engine() from None
-            raise
+            current = asyncio.current_task()
+            if current is not None and current.cancelling():
+                raise
+            # Not this run was cancelled but the start, and only closing does that.
+            raise closed_engine() from None
 
     async def _start(self) -> TemplateProcess:
         if self._template is not None:
             await self._discard(self._template)
         environment = await asyncio.to_thread(self._locate)
-        scratch = await asyncio.to_thread(_new_scratch, self._cache)
+        scratch = await self._new_scratch()
         try:
             self._template = await TemplateProcess.start(
-                environment.python, scratch, _environment(self._cache, scratch)
+                environment.python, scratch.path, _environment(self._cache, scratch.path)
             )
         except BaseException:
-            await asyncio.to_thread(shutil.rmtree, scratch, ignore_errors=True)
+            await asyncio.to_thread(scratch.remove)
             raise
+        self._scratch = scratch
         return self._template
+
+    async def _new_scratch(self) -> ScratchFolder:
+        making = asyncio.create_task(asyncio.to_thread(ScratchFolder.create, self._cache))
+        try:
+            # Shielded: a thread goes on when it is no longer waited for.
+            return await asyncio.shield(making)
+        except asyncio.CancelledError:
+            making.add_done_callback(_remove)
+            raise
 
     async def _discard(self, template: TemplateProcess) -> None:
         self._template = None
         standby, self._standby = self._standby, None
         if standby is not None:
-            standby.cancel()
-            await asyncio.wait([standby])
-            _release(standby)
+            standby.coming.cancel()
+            await asyncio.wait([standby.coming])
+            standby.release()
         await template.close()
-        await asyncio.to_thread(shutil.rmtree, template.scratch, ignore_errors=True)
+        if self._scratch is not None:
+            await asyncio.to_thread(self._scratch.remove)
 
     async def _take(self, template: TemplateProcess) -> Worker:
         standby, self._standby = self._standby, None
-        if standby is not None:
+        if standby is not None and standby.template is template:
             try:
                 # Shielded: a run that is cancelled meanwhile leaves it to the next.
-                worker = await asyncio.shield(standby)
+                worker = await asyncio.shield(standby.coming)
             except asyncio.CancelledError:
-                self._return(standby)
+                if self._standby is None and not self._closed:
+                    self._standby = standby
+                else:
+                    standby.release()
                 raise
             except ResearchError:
                 pass
             else:
                 if not worker.exited.done():
                     return worker
-                worker.release()
+        if standby is not None:
+            standby.release()
         return await template.spawn(prime=False)
-
-    def _return(self, standby: "asyncio.Task[Worker]") -> None:
-        if self._standby is None and not self._closed:
-            self._standby = standby
-        else:
-            standby.add_done_callback(_release)
 
     def _keep_standby(self, template: TemplateProcess) -> None:
         if self._standby is None and not self._closed:
-            self._standby = asyncio.create_task(template.spawn(prime=True))
-            self._standby.add_done_callback(_noticed)
+            coming = asyncio.create_task(template.spawn(prime=True))
+            coming.add_done_callback(_noticed)
+            self._standby = _Standby(template, coming)
+
+
+@dataclass(frozen=True)
+class _Standby:
+    """A worker in waiting; workers of different templates must not be confused, they share numbers."""
+
+    template: TemplateProcess
+    coming: "asyncio.Task[Worker]"
+
+    def release(self) -> None:
+        """Let go of the worker, now or as soon as it has come."""
+        self.coming.add_done_callback(_release)
 
 
 def closed_engine() -> ResearchError:
@@ -202,22 +224,15 @@ def _release(standby: "asyncio.Task[Worker]") -> None:
         standby.result().release()
 
 
+def _remove(making: "asyncio.Task[ScratchFolder]") -> None:
+    if not making.cancelled() and making.exception() is None:
+        making.result().remove()
+
+
 def _noticed(task: "asyncio.Task[Any]") -> None:
     """Whoever wanted the result may be gone; an unread exception would be reported as forgotten."""
     if not task.cancelled():
         task.exception()
-
-
-def _new_scratch(cache: Path) -> Path:
-    """A scratch folder of this process; those of dead processes are swept away first."""
-    base = cache / "scratch"
-    base.mkdir(parents=True, exist_ok=True)
-    for leftover in base.iterdir():
-        pid = leftover.name.partition("-")[0]
-        if pid.isdigit() and not psutil.pid_exists(int(pid)):
-            kill_strays(leftover)
-            shutil.rmtree(leftover, ignore_errors=True)
-    return Path(tempfile.mkdtemp(prefix=f"{os.getpid()}-", dir=base))
 
 
 _PASSED_ON = ("PATH", "LANG", "LC_ALL", "LC_CTYPE", "SYSTEMROOT", "DYLD_LIBRARY_PATH", "LD_LIBRARY_PATH")
