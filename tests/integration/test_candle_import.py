@@ -251,3 +251,46 @@ async def test_symbols_of_an_exchange(desk: Desk) -> None:
 async def test_two_imports_of_one_series_at_once(desk: Desk) -> None:
     await asyncio.gather(desk.fetch(), desk.fetch())
     np.testing.assert_array_equal(desk.stored(), three_days()[: 2 * 1440])
+
+
+#: Every exchange with the symbol it would list, and where its history ends. Kraken spot, Lighter and
+#: Hyperliquid keep the latest candles only, so their markets are of today.
+EVERYWHERE = {
+    "Binance Spot": "BTC-USDT",
+    "Binance US Spot": "BTC-USDT",
+    "Binance Perpetual Futures": "BTC-USDT",
+    "Bitfinex Spot": "BTC-USD",
+    "Bybit Spot": "BTC-USDT",
+    "Bybit USDT Perpetual": "BTC-USDT",
+    "Bybit USDC Perpetual": "BTC-USDC",
+    "Coinbase Spot": "BTC-USD",
+    "Gate Spot": "BTC-USDT",
+    "Gate USDT Perpetual": "BTC-USDT",
+    "Hyperliquid Perpetual": "BTC-USD",
+    "Apex Omni Perpetual": "BTC-USDT",
+    "KuCoin Spot": "BTC-USDT",
+    "KuCoin USDT Perpetual": "BTC-USDT",
+    "Kraken Pro Futures": "BTC-USD",
+    "Kraken Pro Spot": "BTC-USD",
+    "Lighter Perpetual": "BTC-USD",
+}
+
+
+@pytest.mark.parametrize("exchange", EVERYWHERE)
+async def test_every_exchange_arrives_exactly(
+    pool: WorkerPool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, exchange: str
+) -> None:
+    symbol = EVERYWHERE[exchange]
+    now = int(time.time() * 1000) // MINUTE * MINUTE
+    start = now - 650 * MINUTE if exchange == "Kraken Pro Spot" else now - DAY
+    candles = synthetic_candles(start, (now - start) // MINUTE, 3)
+    with ExchangeServer({(exchange, symbol): candles}) as server:
+        for name, value in server.environment.items():
+            monkeypatch.setenv(name, value)
+        async with desk_over(pool, tmp_path, server) as desk:
+            day = iso_date(start)
+            await desk.service.import_from_exchange(exchange, (symbol,), day, None, wait_seconds=100)
+            rows = desk.stored(exchange, symbol)
+    assert len(rows) >= (now - start) // MINUTE - 1
+    columns = slice(0, 5) if exchange == "Gate Spot" else slice(0, 6)  # its volume is in quote currency
+    np.testing.assert_array_equal(rows[:, columns], candles[: len(rows), columns])

@@ -36,6 +36,9 @@ def classify(error: BaseException) -> ExchangeFailure:
     """The failure behind ``error``, looking through what wraps it."""
     if isinstance(error, ExchangeFailure):
         return error
+    if isinstance(error, AttributeError) and error.__context__ is not None:
+        # Bitfinex's driver stumbles over its own retrying; what it wanted to retry is the failure.
+        return classify(error.__context__)
     text = f"{type(error).__name__}: {error}"
     for judge in (_by_type, _by_status, _by_text):
         failure = judge(error, text)
@@ -77,6 +80,8 @@ def _by_status(_error: BaseException, text: str) -> ExchangeFailure | None:
 
 def _by_text(error: BaseException, text: str) -> ExchangeFailure | None:
     lowered = text.lower()
+    if "too long ago" in lowered:
+        return ExchangeFailure("too_old", text)
     if "restricted from your location" in lowered:
         return ExchangeFailure("blocked", text)
     if "rate limit" in lowered:

@@ -23,7 +23,8 @@ def describe(error: BaseException, project: Path) -> dict[str, Any]:
     if isinstance(error, MemoryError) or (isinstance(error, OSError) and error.errno == errno.ENOMEM):
         kind = "memory"
     elif type(error).__name__ in {"InvalidRoutes", "InvalidConfig", "CandlesNotFound"}:
-        return {"kind": "rejected", "message": str(error), "hint": None}
+        hint = "Jesse itself refused the run: change the routes, symbols or dates that it names"
+        return {"kind": "rejected", "message": str(error), "hint": hint}
     else:
         kind = "raised"
     return {

@@ -79,7 +79,10 @@ def _check(key: str, value: Any, declared: dict[str, dict[str, Any]]) -> None:
         "bool": isinstance(value, bool),
     }.get(kind, True)
     if not fits:
-        raise RunRejectedError(f"hyperparameter {key!r} takes {kind}, received {value!r}")
+        raise RunRejectedError(
+            f"hyperparameter {key!r} takes {kind}, received {value!r}",
+            hint=f"give it as {kind}; the default is {entry.get('default')!r}",
+        )
     options = entry.get("options")
     if options and value not in options:
         raise RunRejectedError(f"hyperparameter {key!r} is {value!r}", hint=f"choose one of {list(options)}")

@@ -8,10 +8,10 @@ from functools import partial
 from typing import Any
 
 from channel import Channel
+from driver_manners import asked_from, teach
 from exchange_failures import ExchangeFailure, classify
 from jesse.modes.import_candles_mode.drivers import drivers
 from jesse.services.historical_data import HistoricalCandleRange, HistoricalCandleRequest
-from urllib3.util.retry import Retry
 
 MINUTE_MS = 60_000
 # An exchange may publish a minute late; a younger one that is absent may still come.
@@ -27,7 +27,7 @@ def serve(channel: Channel, request: dict[str, Any]) -> dict[str, Any]:
     os.environ.update(request["network"])
     try:
         driver = drivers[request["exchange"]]()
-        _leave_retrying_to_us(driver)
+        teach(driver)
         if request["kind"] == "symbols":
             return {"event": "result", "symbols": sorted(set(driver.get_available_symbols()))}
         pager = Pager(driver, request, channel.send)
@@ -112,14 +112,19 @@ class Pager:
         if self._pages > 1:
             time.sleep(self._pace)
         try:
-            answer = self._driver.fetch(self._symbol, start, "1m")
+            answer = self._driver.fetch(self._symbol, asked_from(self._driver, start), "1m")
         except Exception as error:
             failure = classify(error)
-            # Gate's driver takes an empty page for an unknown symbol; one seen before is known.
-            if failure.kind == "symbol_unknown" and self._known:
+            # Gate's driver takes an empty page for an unknown symbol.
+            if failure.kind == "symbol_unknown" and self._is_listed():
                 return []
             raise
         return normalized(answer)
+
+    def _is_listed(self) -> bool:
+        if not self._known:
+            self._known = self._symbol in self._driver.get_available_symbols()
+        return self._known
 
     def _patiently(self, ask: Callable[[], Any]) -> Any:
         """Try again what may pass by itself, after as long as the exchange asks for."""
@@ -137,13 +142,6 @@ class Pager:
                 time.sleep(pause)
                 self._waited += pause
         raise AssertionError("unreachable")
-
-
-def _leave_retrying_to_us(driver: Any) -> None:
-    """Some drivers retry inside their HTTP session, up to hours on a Retry-After, without a sign of life."""
-    session = getattr(driver, "session", None)
-    for adapter in session.adapters.values() if session is not None else ():
-        adapter.max_retries = Retry(total=0, read=False, respect_retry_after_header=False)
 
 
 def normalized(answer: Any) -> Rows:

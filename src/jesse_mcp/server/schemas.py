@@ -11,7 +11,8 @@ def result_or_error(schema: dict[str, Any]) -> dict[str, Any]:
     """
     whole: dict[str, Any] = compact(schema)
     required = whole.pop("required", None)
-    whole["properties"] = {**whole["properties"], "error": {"type": "object"}}
+    # A job has an error of its own, null while there is none.
+    whole["properties"] = {"error": {"type": "object"}, **whole["properties"]}
     if required:
         whole["anyOf"] = [{"required": required}, {"required": ["error"]}]
     return whole

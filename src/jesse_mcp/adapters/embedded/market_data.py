@@ -33,6 +33,7 @@ _CODES = {
     "unavailable": ErrorCode.EXCHANGE_UNAVAILABLE,
     "unreachable": ErrorCode.EXCHANGE_UNREACHABLE,
     "answer_invalid": ErrorCode.EXCHANGE_ANSWER_INVALID,
+    "too_old": ErrorCode.INVALID_ARGUMENT,
 }
 _HINTS = {
     "symbol_unknown": "check the symbol and its quote currency on this exchange (BASE-QUOTE)",
@@ -40,6 +41,7 @@ _HINTS = {
     "blocked": "the exchange refuses this address or country: use another exchange, or a proxy (HTTPS_PROXY)",
     "unavailable": "the exchange is down: call again later, it goes on where it stopped",
     "unreachable": "check the network and HTTPS_PROXY, then call again: it goes on where it stopped",
+    "too_old": "this exchange serves recent candles only: start later, or import a file",
     "answer_invalid": "nothing of the page was stored; call again, and report it if it repeats",
 }
 
