@@ -103,6 +103,11 @@ async def prepared(client: "Client[Any]", candles: Path) -> str:
     return str((answer.structured_content or {})["run"]["run_id"])
 
 
+async def state_of(client: "Client[Any]", job_id: str) -> str:
+    answer = await client.call_tool("job_get", {"job_id": job_id})
+    return str((answer.structured_content or {})["state"])
+
+
 async def test_kill_nine_leaves_no_orphan_and_loses_nothing_finished(
     engine_python: Path, tmp_path: Path
 ) -> None:
@@ -114,9 +119,7 @@ async def test_kill_nine_leaves_no_orphan_and_loses_nothing_finished(
             answer = await client.call_tool("backtest", {**RUN, "strategy": "Endless", "wait_seconds": 0})
             job_id = (answer.structured_content or {})["job_id"]
             async with asyncio.timeout(30):
-                while (await client.call_tool("job_get", {"job_id": job_id})).structured_content[
-                    "state"
-                ] != "running":  # type: ignore[index]
+                while await state_of(client, job_id) != "running":
                     await asyncio.sleep(0.02)
             below = server.children(recursive=True)
             assert len(below) >= 2, "a template and a worker"
