@@ -1,0 +1,378 @@
+"""Every tool of a real server: with what it needs, with everything it takes, and with what is wrong."""
+
+import itertools
+import json
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+from jsonschema import Draft202012Validator  # type: ignore[import-untyped]
+
+from mcp_desk import (
+    DAYS,
+    EXCHANGE,
+    RUN,
+    SERIES,
+    Desk,
+    candle_file,
+    environment,
+    stdio_desk,
+    strategy,
+    wait_until,
+)
+
+ETH = {"exchange": EXCHANGE, "symbol": "ETH-USDT"}
+
+
+@dataclass
+class World:
+    """A server that has candles, a strategy and two runs. Tests add to it, and take nothing away."""
+
+    desk: Desk
+    folder: Path
+    runs: list[str]
+    job: str
+    numbers: "itertools.count[int]"
+
+    def fresh_strategy(self, before: str = "pass") -> str:
+        name = f"Mine{next(self.numbers)}"
+        self.desk.call("strategy_write", name=name, code=strategy(name, before))
+        return name
+
+    def fresh_series(self) -> dict[str, str]:
+        series = {"exchange": EXCHANGE, "symbol": f"COIN{next(self.numbers)}-USDT"}
+        self.desk.call("candles_import", **series, path=str(self.folder / "btc.csv"))
+        return series
+
+    def endless_job(self) -> str:
+        """A job that has begun to run and will never end."""
+        name = self.fresh_strategy("while True: pass")
+        job: str = self.desk.call("backtest", **{**RUN, "strategy": name}, wait_seconds=0)["job_id"]
+        wait_until(lambda: self.desk.call("job_get", job_id=job)["state"] == "running", f"{job} running")
+        return job
+
+
+@pytest.fixture(scope="module")
+def world(engine_python: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
+    folder = tmp_path_factory.mktemp("desk")
+    surroundings = environment(folder, engine_python, PAPER_API_KEY="sentinel-7d1f")
+    with stdio_desk(surroundings, folder / "log") as desk:
+        for series, seed in ((SERIES, 5), (ETH, 6)):
+            path = candle_file(folder / f"{series['symbol'][:3].lower()}.csv", seed)
+            desk.call("candles_import", **series, path=str(path))
+        desk.call("strategy_write", name="Mine", code=strategy("Mine"))
+        first = desk.call("backtest", **RUN, strategy="Mine")
+        second = desk.call("backtest", **RUN, strategy="Mine", hyperparameters={"every": 4})
+        runs = [answer["run"]["run_id"] for answer in (first, second)]
+        yield World(desk, folder, runs, first["job_id"], itertools.count(1))
+
+
+Arguments = dict[str, Any] | Callable[[World], dict[str, Any]]
+
+
+def made(arguments: Arguments, world: World) -> dict[str, Any]:
+    return arguments(world) if callable(arguments) else dict(arguments)
+
+
+REQUIRED: dict[str, Arguments] = {
+    "system_status": {},
+    "candles_import": {"exchange": EXCHANGE},
+    "candles_available": {},
+    "candles_delete": lambda w: w.fresh_series(),
+    "strategy_list": {},
+    "strategy_read": {"name": "TrendFollowing"},
+    "strategy_validate": {},
+    "strategy_write": {"name": "Written", "code": strategy("Written")},
+    "strategy_delete": lambda w: {"name": w.fresh_strategy()},
+    "indicator_list": {},
+    "backtest": {"exchange": EXCHANGE, "start_date": "2024-01-03"},
+    "run_list": {},
+    "run_get": lambda w: {"run_id": w.runs[0]},
+    "run_compare": lambda w: {"run_ids": w.runs},
+    "job_list": {},
+    "job_get": lambda w: {"job_id": w.job},
+    "job_cancel": lambda w: {"job_id": w.endless_job()},
+}
+#: Of these the schema cannot say what is needed: the one or the other.
+CHOICE = {"candles_import", "strategy_validate", "backtest"}
+
+EVERY: dict[str, list[Arguments]] = {
+    "candles_import": [
+        lambda w: {**SERIES, "path": str(w.folder / "btc.csv"), "timestamp_unit": "ms"},
+        {
+            "exchange": EXCHANGE,
+            "symbols": ["BTC-USDT", "ETH-USDT"],
+            # All of it is stored, so nothing is fetched.
+            "start_date": "2024-01-01",
+            "end_date": "2024-01-08",
+            "wait_seconds": 30,
+        },
+    ],
+    "candles_available": [{**SERIES, "start_date": "2024-01-01", "end_date": "2024-02-01"}],
+    "candles_delete": [
+        lambda w: {**w.fresh_series(), "start_date": "2024-01-02", "end_date": "2024-01-03"},
+    ],
+    "strategy_list": [{"search": "trend"}],
+    "strategy_read": [{"name": "Mine"}],
+    "strategy_validate": [{"code": strategy("Mine"), "name": "Mine"}],
+    "strategy_write": [
+        lambda w: {"name": (name := w.fresh_strategy()), "code": strategy(name), "overwrite": True}
+    ],
+    "strategy_delete": [lambda w: {"name": w.fresh_strategy()}],
+    "indicator_list": [{"search": "average", "limit": 3}, {"name": "ema"}],
+    "backtest": [
+        {
+            "exchange": EXCHANGE,
+            "routes": [
+                {"strategy": "Mine", "symbol": symbol, "timeframe": "1h"}
+                for symbol in ("BTC-USDT", "ETH-USDT")
+            ],
+            "data_routes": [{"symbol": "BTC-USDT", "timeframe": "4h", "exchange": EXCHANGE}],
+            "start_date": "2024-01-05",
+            "end_date": "2024-01-07",
+            "exchange_type": "futures",
+            "starting_balance": 5000,
+            "fee": 0.001,
+            "leverage": 2,
+            "leverage_mode": "isolated",
+            "hyperparameters": {"every": 3},
+            "warm_up_candles": 10,
+            "fast_mode": True,
+            "benchmark": True,
+            "gaps": "refuse",
+            "title": "every argument",
+            "use_cache": False,
+            "wait_seconds": 60,
+        },
+        {**RUN, "strategy": "Mine"},
+    ],
+    "run_list": [{"strategy": "Mine", "symbol": "btc/usdt", "limit": 1, "offset": 1}],
+    "run_get": [
+        lambda w: {
+            "run_id": w.runs[0],
+            "include": ["trades", "orders", "equity", "log", "provenance"],
+            "limit": 2,
+            "offset": 1,
+        }
+    ],
+    "run_compare": [lambda w: {"run_ids": w.runs, "metrics": ["total", "fee"]}],
+    "job_list": [{"state": "done", "limit": 1, "offset": 1}],
+    "job_get": [lambda w: {"job_id": w.job, "wait_seconds": 1}],
+    "job_cancel": [lambda w: {"job_id": w.endless_job()}],
+    "system_status": [{}],
+}
+
+
+@pytest.mark.parametrize("tool", REQUIRED)
+def test_required_arguments_are_enough(world: World, tool: str) -> None:
+    arguments = made(REQUIRED[tool], world)
+    assert set(world.desk.tools[tool]["inputSchema"].get("required", ())) <= set(arguments)
+    if tool in CHOICE:
+        assert world.desk.refused(tool, **arguments)["code"] == "invalid_argument"
+    else:
+        world.desk.call(tool, **arguments)
+
+
+@pytest.mark.parametrize("tool", REQUIRED)
+def test_every_argument_is_taken(world: World, tool: str) -> None:
+    calls = [made(arguments, world) for arguments in EVERY[tool]]
+    for arguments in calls:
+        world.desk.call(tool, **arguments)
+    given = {name for arguments in calls for name in arguments}
+    assert given == set(world.desk.tools[tool]["inputSchema"]["properties"])
+
+
+@pytest.mark.parametrize("tool", REQUIRED)
+def test_what_does_not_fit_the_schema_is_named(world: World, tool: str) -> None:
+    desk, schema = world.desk, world.desk.tools[tool]["inputSchema"]
+    # Something that ended: nothing here may succeed by accident.
+    valid = {"job_id": world.job} if tool == "job_cancel" else made(EVERY[tool][0], world)
+    unknown = desk.refused(tool, **valid, colour="red")
+    assert (unknown["code"], "colour" in unknown["message"]) == ("invalid_argument", True)
+    assert all(name in unknown["hint"] for name in schema["properties"])
+    for name, part in schema["properties"].items():
+        wrong = [1] if "object" in json.dumps(part) and "array" not in json.dumps(part) else {"not": "this"}
+        error = desk.refused(tool, **{**valid, name: wrong})
+        assert error["code"] == "invalid_argument"
+        assert name in error["message"]
+        assert error["details"]["problems"][0]["argument"].startswith(name)
+    for name in schema.get("required", ()):
+        error = desk.refused(tool, **{key: value for key, value in valid.items() if key != name})
+        assert name in error["message"]
+
+
+def run(**changes: Any) -> dict[str, Any]:
+    return {**RUN, "strategy": "Mine", **changes}
+
+
+ROUTE = {"strategy": "Mine", "symbol": "BTC-USDT", "timeframe": "1h"}
+
+#: Tool, arguments, code, and what the message or the hint must say.
+WRONG: list[tuple[str, dict[str, Any], str, str]] = [
+    ("candles_import", {**SERIES, "path": "/nowhere/at/all.csv"}, "invalid_argument", "/nowhere/at/all.csv"),
+    ("candles_import", {**SERIES, "path": "/dev/null"}, "invalid_argument", "/dev/null"),
+    ("candles_import", {**SERIES, "path": ""}, "invalid_argument", "path"),
+    ("candles_import", {**SERIES, "exchange": "Binanse", "path": "/x"}, "invalid_argument", "Binance Spot"),
+    ("candles_import", {**SERIES, "symbol": "BTC", "path": "/x"}, "invalid_argument", "BASE-QUOTE"),
+    (
+        "candles_import",
+        {**SERIES, "path": "/x", "start_date": "2024-01-01"},
+        "invalid_argument",
+        "start_date",
+    ),
+    ("candles_import", {**SERIES, "start_date": "2999-01-01"}, "invalid_argument", "2999-01-01"),
+    ("candles_import", {**SERIES, "start_date": "01/02/2024"}, "invalid_argument", "YYYY-MM-DD"),
+    (
+        "candles_import",
+        {**SERIES, "start_date": "2024-01-01", "wait_seconds": 601},
+        "invalid_argument",
+        "600",
+    ),
+    ("candles_available", {"exchange": "Nowhere"}, "invalid_argument", "Nowhere"),
+    ("candles_available", {"start_date": "2024-01-01"}, "invalid_argument", "end_date"),
+    ("candles_delete", {**SERIES, "symbol": "NONE-USDT"}, "series_not_found", "candles_available"),
+    (
+        "candles_delete",
+        {**SERIES, "start_date": "2024-01-02", "end_date": "2024-01-02"},
+        "invalid_argument",
+        "exclusive",
+    ),
+    ("strategy_read", {"name": "TrendFolowing"}, "strategy_not_found", "TrendFollowing"),
+    ("strategy_read", {"name": "../../etc/passwd"}, "invalid_argument", "class name"),
+    ("strategy_validate", {"name": "Nobody"}, "strategy_not_found", "strategy_list"),
+    ("strategy_write", {"name": "TrendFollowing", "code": ""}, "strategy_invalid", "TrendFollowing"),
+    (
+        "strategy_write",
+        {"name": "TrendFollowing", "code": strategy("TrendFollowing")},
+        "strategy_read_only",
+        "TrendFollowing",
+    ),
+    ("strategy_write", {"name": "Mine", "code": strategy("Mine")}, "strategy_exists", "overwrite"),
+    ("strategy_write", {"name": "Other", "code": "import os\n"}, "strategy_invalid", "Strategy"),
+    ("strategy_delete", {"name": "MeanReversion"}, "strategy_read_only", "MeanReversion"),
+    ("strategy_delete", {"name": "Nobody"}, "strategy_not_found", "Nobody"),
+    ("indicator_list", {"name": "emaa"}, "invalid_argument", "ema"),
+    ("indicator_list", {"limit": 0}, "invalid_argument", "limit"),
+    ("indicator_list", {"limit": 201}, "invalid_argument", "200"),
+    ("backtest", run(strategy="Nobody"), "strategy_not_found", "strategy_list"),
+    ("backtest", run(start_date="2023-06-01"), "candles_missing", "candles_import("),
+    ("backtest", run(symbol="NONE-USDT"), "candles_missing", "candles_import("),
+    ("backtest", run(timeframe="7h"), "invalid_argument", "4h"),
+    ("backtest", run(end_date="2024-01-03"), "invalid_argument", "exclusive"),
+    ("backtest", run(start_date="0001-01-01"), "invalid_argument", "1970"),
+    ("backtest", run(timeframe="1M", warm_up_candles=100_000), "invalid_argument", "warm_up_candles"),
+    ("backtest", run(warm_up_candles=-1), "invalid_argument", "warm_up_candles"),
+    ("backtest", run(leverage=0), "invalid_argument", "leverage"),
+    ("backtest", run(leverage=10**30), "invalid_argument", "leverage"),
+    ("backtest", run(leverage=2, exchange_type="spot"), "invalid_argument", "futures"),
+    ("backtest", run(fee=0.5), "invalid_argument", "fee"),
+    ("backtest", run(fee="NaN"), "invalid_argument", "finite"),
+    ("backtest", run(starting_balance="Infinity"), "invalid_argument", "finite"),
+    ("backtest", run(hyperparameters={"every": "often"}), "run_rejected", "int"),
+    ("backtest", run(hyperparameters={"ever": 1}), "run_rejected", "'every'"),
+    ("backtest", run(hyperparameters={"every": [1]}), "invalid_argument", "every"),
+    ("backtest", run(wait_seconds=-1), "invalid_argument", "wait_seconds"),
+    ("backtest", run(title="x" * 201), "invalid_argument", "200"),
+    ("backtest", run(routes=[ROUTE]), "invalid_argument", "routes"),
+    (
+        "backtest",
+        {"exchange": EXCHANGE, "start_date": "2024-01-03", "routes": [ROUTE, ROUTE]},
+        "invalid_argument",
+        "BTC-USDT",
+    ),
+    (
+        "backtest",
+        {"exchange": EXCHANGE, "start_date": "2024-01-03", "routes": [{**ROUTE, "side": "long"}]},
+        "invalid_argument",
+        "side",
+    ),
+    ("run_list", {"symbol": "?"}, "invalid_argument", "BASE-QUOTE"),
+    ("run_list", {"limit": 201}, "invalid_argument", "200"),
+    ("run_list", {"offset": 10**30}, "invalid_argument", "offset"),
+    ("run_get", {"run_id": "run_none"}, "run_not_found", "run_list"),
+    ("run_get", {"run_id": "run_none", "include": ["everything"]}, "invalid_argument", "provenance"),
+    ("run_compare", {"run_ids": ["run_a"]}, "invalid_argument", "2 to 20"),
+    ("run_compare", {"run_ids": ["run_a", "run_b"]}, "run_not_found", "run_"),
+    ("job_list", {"state": "sleeping"}, "invalid_argument", "running"),
+    ("job_list", {"offset": 10**30}, "invalid_argument", "offset"),
+    ("job_get", {"job_id": "job_none"}, "job_not_found", "job_list"),
+    ("job_cancel", {"job_id": "job_none"}, "job_not_found", "job_list"),
+    ("no_such_tool", {}, "invalid_argument", "run_compare"),
+]
+
+
+@pytest.mark.parametrize(("tool", "arguments", "code", "says"), WRONG)
+def test_what_is_wrong_is_explained(
+    world: World, tool: str, arguments: dict[str, Any], code: str, says: str
+) -> None:
+    error = world.desk.refused(tool, **arguments)
+    assert error["code"] == code, error
+    assert says in f"{error['message']} {error['hint']}", error
+
+
+HOSTILE = [
+    "",
+    "\0",
+    "a\0b",
+    "../../../tmp/sentinel",
+    "%s{0}${x}",
+    "[/bold]",
+    "ä✓𝄞\u202e",
+    "x" * 5000,
+    "NaN",
+    "-1",
+]
+
+
+@pytest.mark.parametrize("tool", REQUIRED)
+def test_hostile_text_is_never_a_fault_of_the_server(world: World, tool: str) -> None:
+    desk = world.desk
+    valid = {"job_id": "job_none"} if tool == "job_cancel" else made(EVERY[tool][0], world)
+    valid |= {"candles_delete": {"symbol": "NONE-USDT"}, "strategy_delete": {"name": "Nobody"}}.get(tool, {})
+    for name, text in itertools.product(desk.tools[tool]["inputSchema"]["properties"], HOSTILE):
+        result = desk.result(tool, {**valid, name: text})
+        body = json.dumps(result.structured_content)
+        assert "internal_error" not in body, (name, text, body)
+        assert "storage_failed" not in body, (name, text, body)
+        if result.is_error:
+            desk.refused(tool, **{**valid, name: text})
+            assert len(body) < 10_000, (name, body)
+
+
+def test_the_list_of_tools_is_complete_and_short(world: World) -> None:
+    """An agent reads all of it, at the start of every conversation."""
+    tools = world.desk.tools
+    readme = (Path(__file__).parents[2] / "README.md").read_text()
+    table = [line.split("|")[1] for line in readme.splitlines() if line.startswith("| `")]
+    in_readme = {name for cell in table for name in re.findall(r"`([a-z_]+)`", cell)}
+    assert set(tools) == in_readme == set(REQUIRED)
+    assert len(json.dumps({"tools": list(tools.values())})) <= 40_000
+    for name, tool in tools.items():
+        assert len(json.dumps(tool)) <= 7_000, name
+        assert tool["title"], name
+        assert len(tool["description"]) > 40, name
+        hints = {"readOnlyHint", "destructiveHint", "idempotentHint", "openWorldHint"}
+        assert all(isinstance(tool["annotations"][hint], bool) for hint in hints), name
+        assert not (tool["annotations"]["readOnlyHint"] and tool["annotations"]["destructiveHint"]), name
+        assert tool["inputSchema"]["additionalProperties"] is False, name
+        assert tool["outputSchema"]["type"] == "object", name
+
+
+def test_an_error_fits_the_output_schema_and_rubbish_does_not(world: World) -> None:
+    """Clients of the TypeScript SDK check the data of an error against the schema of the result."""
+    error: dict[str, Any] = {"code": "invalid_argument", "message": "m", "hint": "h", "details": {}}
+    for name, tool in world.desk.tools.items():
+        schema = Draft202012Validator(tool["outputSchema"])
+        assert schema.is_valid({"error": error}), name
+        assert not schema.is_valid({"rubbish": 1}), name
+        if name != "candles_import":
+            assert not schema.is_valid({}), name
+
+
+def test_everything_imported_is_what_was_in_the_file(world: World) -> None:
+    answer = world.desk.call("candles_import", **SERIES, path=str(world.folder / "btc.csv"))
+    assert answer["fetched"] is None
+    assert (answer["file"]["rows_in_file"], answer["file"]["unchanged"]) == (DAYS * 1440, DAYS * 1440)
