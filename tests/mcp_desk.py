@@ -2,10 +2,13 @@
 
 import json
 import os
+import re
+import socket
+import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -156,6 +159,48 @@ def stdio_desk(surroundings: dict[str, str], log: Path) -> Iterator[Desk]:
 
     with start_blocking_portal() as portal, portal.wrap_async_context_manager(opened()) as client:
         yield Desk(portal, client)
+
+
+@contextmanager
+def serving(
+    surroundings: dict[str, str], log: Path, *options: str, stdin: int = subprocess.DEVNULL
+) -> Iterator["subprocess.Popen[bytes]"]:
+    """A server that is ended with everything below it, whatever a test has done to it."""
+    with log.open("w") as errors:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "jesse_mcp", "serve", *options],
+            env=surroundings,
+            stdin=stdin,
+            stdout=subprocess.PIPE,
+            stderr=errors,
+        )
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.communicate()
+
+
+@contextmanager
+def http_server(surroundings: dict[str, str], log: Path) -> Iterator[tuple["subprocess.Popen[bytes]", str]]:
+    """A server over HTTP on a port of its own choice, and its address."""
+    with serving(surroundings, log, "--transport", "http", "--port", "0") as process:
+
+        def address() -> str | None:
+            assert process.poll() is None, log.read_text()
+            found = re.search(r"serving MCP at (\S+)", log.read_text())
+            return found[1] if found else None
+
+        url: str = wait_until(address, "the server saying its address")
+        host, port = url.removeprefix("http://").removesuffix("/mcp").rsplit(":", 1)
+
+        def answers() -> bool:
+            with suppress(OSError), socket.create_connection((host.strip("[]"), int(port))):
+                return True
+            return False
+
+        wait_until(answers, "the server listening")
+        yield process, url
 
 
 @contextmanager
