@@ -172,7 +172,7 @@ def test_gzip(folder: Folder) -> None:
     assert folder.accepts(gzip.compress(text().encode())).detected["format"].endswith(", gzip")
 
 
-@pytest.mark.parametrize("name", ["a.parquet", "a.csv", "a"])
+@pytest.mark.parametrize("name", ["a.parquet", "a.csv", "a.txt"])
 def test_parquet_is_known_by_its_content(folder: Folder, name: str) -> None:
     buffer = io.BytesIO()
     frame().write_parquet(buffer)
@@ -781,3 +781,14 @@ def test_the_size_limit_is_that_of_the_folder(folder: Folder) -> None:
     reader = CandleFiles(max_bytes=(path / "0.csv").stat().st_size + 10)
     with refused(ErrorCode.INVALID_ARGUMENT, "1.csv takes this import over the limit"):
         reader.read(path)
+
+
+def test_a_file_of_another_kind_is_not_looked_into(tmp_path: Path) -> None:
+    secret = tmp_path / "credentials"
+    secret.write_text("password: hunter2\n")
+    (tmp_path / "link.csv").symlink_to(secret)
+    for path in (secret, tmp_path / "link.csv"):
+        with pytest.raises(ResearchError) as caught:
+            CandleFiles().read(path)
+        assert caught.value.code is ErrorCode.INVALID_ARGUMENT
+        assert "hunter2" not in str(caught.value.to_dict())

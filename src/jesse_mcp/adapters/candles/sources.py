@@ -12,12 +12,16 @@ from typing import BinaryIO, Protocol
 
 from jesse_mcp.domain.errors import ErrorCode, ResearchError
 
-#: Suffixes looked for in a folder, by what is inside. A single file is known by its content instead.
+#: Suffixes looked for in a folder, by what is inside. A single file is read by its content instead.
 SUFFIXES = {
     "CSV": (".csv", ".csv.gz", ".tsv", ".tsv.gz", ".zip"),
     "Parquet": (".parquet", ".pq"),
     "Arrow": (".feather", ".arrow", ".ipc"),
 }
+
+#: A file without any of these is not looked into: errors quote what they cannot read, and a path may be
+#: that of a secret.
+_KNOWN = (*(suffix for ends in SUFFIXES.values() for suffix in ends), ".txt", ".gz")
 
 
 class _Readable(Protocol):
@@ -55,6 +59,11 @@ def find_files(path: Path) -> tuple[list[Path], list[str]]:
     try:
         found = path.expanduser().resolve(strict=True)
         if not found.is_dir():
+            if found.is_file() and not found.name.lower().endswith(_KNOWN):
+                raise refuse_path(
+                    f"{found.name} does not look like a candle file",
+                    f"its name must end in one of {', '.join(_KNOWN)}",
+                )
             return [found], []
         entries = sorted(entry for entry in found.iterdir() if not entry.name.startswith("."))
     except (OSError, ValueError, RuntimeError) as error:
