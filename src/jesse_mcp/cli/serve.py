@@ -157,7 +157,8 @@ def _listener(transport: str, host: str | None, port: int | None) -> socket.sock
         if (host, port) != (None, None):
             raise _invalid(f"{given} means nothing on stdio", "add --transport http, or leave it out")
         return None
-    host, port = host or _DEFAULT_HOST, _DEFAULT_PORT if port is None else port
+    host = _DEFAULT_HOST if host is None else host
+    port = _DEFAULT_PORT if port is None else port
     if not _is_loopback(host):
         raise _invalid(
             f"refusing to listen on {host}: anyone who reaches it could run code here",
@@ -171,7 +172,7 @@ def _listener(transport: str, host: str | None, port: int | None) -> socket.sock
         return socket.create_server((address, port), family=family)
     except OSError as error:
         raise _invalid(
-            f"cannot listen on {host} port {port}: {error.strerror}",
+            f"cannot listen on {host} port {port}: {os.strerror(error.errno or 0)}",
             "give another --port, or 0 for a free one",
         ) from error
 
