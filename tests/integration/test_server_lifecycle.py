@@ -183,7 +183,7 @@ async def test_a_web_page_cannot_reach_it(
     )
     hello = {"jsonrpc": "2.0", "id": 1, "method": "ping"}
     accepts = {"Accept": "application/json, text/event-stream"}
-    async with served(surroundings, tmp_path / "log") as (_, port), httpx2.AsyncClient() as client:
+    async with served(surroundings, tmp_path / "log") as (_, port), httpx2.AsyncClient(timeout=60) as client:
         url = f"http://127.0.0.1:{port}/mcp"
         refused = await client.post(url, json=hello, headers={**accepts, **headers})
         assert refused.status_code in (403, 421), refused.text
