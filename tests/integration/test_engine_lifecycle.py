@@ -526,7 +526,7 @@ async def test_progress_only_grows(shared: Bench) -> None:
     await engine.run(run, lambda fraction, message: heard.append((fraction, message)))
     assert heard[0] == (0.0, "loading")
     fractions = [fraction for fraction, message in heard if message == "simulating"]
-    assert len(fractions) > 5
+    assert len(fractions) > 3
     assert fractions == sorted(fractions)
     assert 0 <= fractions[0] < 0.5 < fractions[-1] <= 1
 
