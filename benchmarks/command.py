@@ -3,6 +3,7 @@
 import asyncio
 import tempfile
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -28,6 +29,7 @@ Name = Literal[
 ]
 Measure = Callable[[Desk, Steps], Awaitable[list[report.Result]]]
 _README = Path(__file__).with_name("README.md")
+_OTHERS = "meanwhile: CPU time of other processes, share of the machine"
 
 
 def benchmarks() -> dict[Name, Measure]:
@@ -112,10 +114,13 @@ async def _campaign(chosen: dict[Name, Measure], desk: Desk, console: Console) -
         whole = bar.add_task("all benchmarks", total=len(chosen))
         for name, measure in chosen.items():
             steps = Steps(bar, name)
+            disturbance = machine.disturbance()
             found = await measure(desk, steps)
+            others = report.Figure(_OTHERS, disturbance(), "%")
             steps.finish()
             for result in found:
-                console.print(report.screen(result))
-            results += found
+                noted = replace(result, figures=(*result.figures, others))
+                console.print(report.screen(noted))
+                results.append(noted)
             bar.advance(whole)
     return results

@@ -3,8 +3,11 @@
 import os
 import platform
 import time
+from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
+
+import psutil
 
 _CPU_INFO = Path("/proc/cpuinfo")
 
@@ -21,6 +24,33 @@ def facts(jesse: str) -> dict[str, str]:
         "measured": time.strftime("%Y-%m-%d", time.gmtime()),
         "load average before": f"{os.getloadavg()[0]:.2f}",
     }
+
+
+def disturbance() -> Callable[[], float]:
+    """Begin to watch the machine.
+
+    Returns:
+        What says, when called, how much of its CPU time since then other processes had, in percent: those
+        that neither this process is nor started and saw end.
+    """
+    started, busy, own = time.perf_counter(), _busy_seconds(), _own_seconds()
+
+    def share() -> float:
+        others = _busy_seconds() - busy - (_own_seconds() - own)
+        return max(0.0, 100 * others / (time.perf_counter() - started) / (os.cpu_count() or 1))
+
+    return share
+
+
+def _busy_seconds() -> float:
+    times = psutil.cpu_times()._asdict()
+    return float(sum(times.get(kind, 0.0) for kind in ("user", "nice", "system", "irq", "softirq", "steal")))
+
+
+def _own_seconds() -> float:
+    times = psutil.Process().cpu_times()
+    children = times.children_user + times.children_system
+    return float(times.user + times.system + children)
 
 
 def cpu_model() -> str:
