@@ -18,6 +18,8 @@ from mcp import Client, StdioServerParameters
 from jesse_mcp.adapters.embedded import provision
 from jesse_mcp.cli import main as cli
 from jesse_mcp.cli.client_config import configuration
+from jesse_mcp.composition import Application
+from jesse_mcp.domain.jobs import Job, JobState
 from jesse_mcp.settings import Settings
 from mcp_desk import EXCHANGE, SERIES, candle_file, environment, strategy, wait_until
 
@@ -76,48 +78,42 @@ def shell(engine_python: Path, tmp_path_factory: pytest.TempPathFactory) -> Shel
 
 
 def test_a_backtest_and_its_jobs(shell: Shell) -> None:
-    table = shell.run("backtest", "Mine", *RUN_OPTIONS, "--benchmark", "--title", "from a terminal").stdout
-    for shown in (
-        "Mine on BTC-USDT 1h",
-        "2024-01-03 to 2024-01-09",
-        "trades",
-        "Sharpe ratio",
-        "buy and hold",
-    ):
-        assert shown in table
-    run = shell.json("backtest", "Mine", *RUN_OPTIONS, "--hp", "every=4", "--data", "BTC-USDT:2h", "--json")
-    assert run["hyperparameters"] == {"every": 4}
+    options = ["--hp", "every=4", "--data", "BTC-USDT:2h", "--title", "from a terminal", "--json"]
+    run = shell.json("backtest", "Mine", *RUN_OPTIONS, *options)
+    assert (run["title"], run["hyperparameters"]) == ("from a terminal", {"every": 4})
     assert run["request"]["data_routes"] == [{"symbol": "BTC-USDT", "timeframe": "2h"}]
-
     listed = shell.json("jobs", "list", "--state", "done", "--json")
     (job,) = (job for job in listed["jobs"] if job["run_id"] == run["run_id"])
-    assert listed["total"] >= 2
     assert shell.json("jobs", "get", job["job_id"])["progress"] == 1.0
-    assert job["job_id"] in shell.run("jobs", "list").stdout
     refused = shell.refused("jobs", "cancel", job["job_id"])
     assert refused[0].startswith(f"job_not_active: the job '{job['job_id']}'")
 
 
 def test_a_job_that_failed_is_run_again_when_it_is_put_right(shell: Shell) -> None:
     shell.write("Broken", strategy("Broken", "raise ValueError('[/bold] no')"))
-    message, hint = shell.refused("backtest", "Broken", *RUN_OPTIONS)
+    message, hint = shell.refused("backtest", "Broken", *RUN_OPTIONS, "--benchmark")
     assert message == "strategy_raised: the strategy raised ValueError: [/bold] no"
     assert hint
-    (job,) = (
-        job
-        for job in shell.json("jobs", "list", "--state", "failed", "--json")["jobs"]
-        if job["request"]["strategy"] == "Broken"
-    )
-    assert "[/bold] no" in shell.run("jobs", "list", "--state", "failed").stdout
+    table = shell.run("jobs", "list", "--state", "failed").stdout
+    assert "[/bold] no" in table
+    job_id = re.search(r"job_[a-z2-7]{12}", table)
+    assert job_id is not None
     shell.write("Broken", strategy("Broken"))
-    assert "Broken on BTC-USDT 1h" in shell.run("jobs", "restart", job["job_id"]).stdout
+    table = shell.run("jobs", "restart", job_id[0]).stdout
+    for shown in (
+        "Broken on BTC-USDT 1h",
+        "2024-01-03 to 2024-01-09",
+        "trades",
+        "Sharpe ratio",
+        "buy and hold",
+    ):
+        assert shown in table
 
 
 @contextmanager
 def endless(shell: Shell) -> Iterator[tuple["subprocess.Popen[str]", str]]:
     """A backtest in another process that has begun and will not end, and its job."""
     shell.write("Endless", strategy("Endless", "while True: pass"))
-    known = {job["job_id"] for job in shell.json("jobs", "list", "--json")["jobs"]}
     process = subprocess.Popen(
         [*COMMAND, "backtest", "Endless", *RUN_OPTIONS],
         env=shell.variables,
@@ -127,14 +123,17 @@ def endless(shell: Shell) -> Iterator[tuple["subprocess.Popen[str]", str]]:
         text=True,
     )
 
-    def running() -> list[str]:
+    application = Application(Settings(home=shell.folder / "home", prewarm=False))
+
+    def running() -> list[Job]:
         assert process.poll() is None, process.communicate()
-        jobs = shell.json("jobs", "list", "--state", "running", "--json")["jobs"]
-        return [job["job_id"] for job in jobs if job["job_id"] not in known]
+        jobs, _ = asyncio.run(application.jobs.page(state=JobState.RUNNING))
+        return [job for job in jobs if job.request["strategy"] == "Endless"]
 
     try:
-        yield process, wait_until(running, "the job running")[0]
+        yield process, wait_until(running, "the job running")[0].job_id
     finally:
+        asyncio.run(application.close())
         process.kill()
         process.communicate()
 

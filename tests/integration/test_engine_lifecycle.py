@@ -16,6 +16,7 @@ import pytest_asyncio
 
 from jesse_mcp.adapters.embedded.engine import EmbeddedEngine
 from jesse_mcp.adapters.embedded.scratch import ScratchFolder
+from jesse_mcp.adapters.embedded.template_process import ENGINE_SIDE
 from jesse_mcp.analytics.synthetic import synthetic_candles
 from jesse_mcp.domain.backtests import BacktestRequest, CandleSlice, EngineOutcome, EngineRun, Route
 from jesse_mcp.domain.errors import ErrorCode, ResearchError
@@ -536,7 +537,16 @@ async def test_the_time_limit(bench: Bench) -> None:
     error = await failure_of(engine.run(bench.run("announce(sleeper()); time.sleep(600)", at=360), silent))
     assert error.code is ErrorCode.RUN_TIMEOUT
     assert error.message == "the run was stopped after 2 s, 50% of the candles done"
+    assert "endless loop" in str(error.hint)
     assert all_gone(bench.reported()[0])
+
+
+async def test_the_time_limit_of_a_run_that_gets_on(bench: Bench) -> None:
+    engine = bench.engine(run_timeout=2)
+    slow = bench.run("type(self).after = lambda self: time.sleep(0.005)")
+    error = await failure_of(engine.run(slow, silent))
+    assert error.code is ErrorCode.RUN_TIMEOUT
+    assert "fast_mode" in str(error.hint)
 
 
 @shares_engine
@@ -620,6 +630,20 @@ async def test_no_descriptor_and_no_folder_is_left_open(shared: Bench) -> None:
     await until(lambda: psutil.Process().num_fds() <= before, "descriptors were left open")
     (scratch,) = shared.scratch()
     assert not list(scratch.glob("run-*"))
+
+
+def test_children_are_found_by_either_way() -> None:
+    """Not every kernel lists them."""
+    code = f"""
+import os, subprocess, sys
+sys.path.insert(0, {str(ENGINE_SIDE)!r})
+import confinement
+children = [subprocess.Popen(["sleep", "60"]) for _ in range(2)]
+found = [confinement.children_of(os.getpid()), confinement._children_by_search(os.getpid())]
+assert list(map(sorted, found)) == [sorted(child.pid for child in children)] * 2
+for child in children: child.kill(), child.wait()
+"""
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=30)
 
 
 async def test_a_warm_engine_has_a_worker_in_waiting(bench: Bench) -> None:

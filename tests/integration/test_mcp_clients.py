@@ -158,7 +158,7 @@ def environment(home: Path, engine_python: Path) -> dict[str, str]:
 
 
 async def told(python: Path, script: dict[str, Any], folder: Path) -> dict[str, Any]:
-    path = folder / f"story-{len(list(folder.glob('story-*')))}.json"
+    path = folder / f"story-{python.parent.parent.name}-{'url' in script}.json"
     path.write_text(json.dumps(script))
     process = await asyncio.create_subprocess_exec(
         str(python), str(CLIENT), str(path), stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE
@@ -217,13 +217,16 @@ async def test_both_generations_and_both_transports_hear_the_same(
     engine_python: Path, candles: Path, tmp_path: Path
 ) -> None:
     stdio = {"command": [sys.executable, "-m", "jesse_mcp", "serve"], "steps": story(candles)}
-    heard = {}
-    for generation, python in {"1": engine_python, "2": Path(sys.executable)}.items():
+    heard: dict[tuple[str, str], dict[str, Any]] = {}
+
+    async def listen(generation: str, python: Path) -> None:
         surroundings = environment(tmp_path / f"stdio-{generation}", engine_python)
         heard[generation, "stdio"] = await told(python, {**stdio, "environment": surroundings}, tmp_path)
         surroundings = environment(tmp_path / f"http-{generation}", engine_python)
         async with http_server(surroundings) as url:
             heard[generation, "http"] = await told(python, {"url": url, "steps": story(candles)}, tmp_path)
+
+    await asyncio.gather(listen("1", engine_python), listen("2", Path(sys.executable)))
     assert heard["1", "stdio"]["sdk"].startswith("1.28.")
     assert heard["2", "stdio"]["sdk"].startswith("2.")
     reference = heard["2", "stdio"]

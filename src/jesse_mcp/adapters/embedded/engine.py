@@ -2,6 +2,7 @@
 
 import asyncio
 import hashlib
+import time
 from pathlib import Path
 from typing import Any
 
@@ -92,6 +93,7 @@ class EmbeddedEngine:
         request = await asyncio.to_thread(_message, run, project, self._run_memory_mb)
         trades: list[Trade] = []
         fraction = 0.0
+        moved = time.monotonic()
         try:
             async with asyncio.timeout(self._run_timeout):
                 await worker.send(request)
@@ -100,14 +102,17 @@ class EmbeddedEngine:
                         case "started":
                             worker.started = True
                         case "progress":
-                            fraction = max(fraction, min(1.0, float(message["fraction"])))
+                            if float(message["fraction"]) > fraction:
+                                fraction = min(1.0, float(message["fraction"]))
+                                moved = time.monotonic()
                             progress(fraction, "simulating")
                         case "trades":
                             trades += to_trades(message["items"])
                         case "result" | "failed":
                             return message, trades
         except TimeoutError:
-            raise timeout(self._run_timeout, fraction, worker.log.text()) from None
+            still = time.monotonic() - moved
+            raise timeout(self._run_timeout, fraction, still, worker.log.text()) from None
         except (ConnectionError, KeyError, TypeError, ValueError):
             # A worker that answers nonsense is treated like one that died.
             return None, trades

@@ -64,13 +64,21 @@ def memory_limit(memory_mb: int, details: dict[str, object]) -> ResearchError:
     )
 
 
-def timeout(seconds: float, fraction: float, log: str) -> ResearchError:
+def timeout(seconds: float, fraction: float, still: float, log: str) -> ResearchError:
+    """The error for a run that took too long.
+
+    Args:
+        seconds: the limit.
+        fraction: how far the simulated clock had come.
+        still: seconds since it last moved.
+    """
+    looping = fraction == 0 or still > seconds / 2
     return ResearchError(
         ErrorCode.RUN_TIMEOUT,
         f"the run was stopped after {seconds:g} s, {fraction:.0%} of the candles done",
         hint=(
-            "the simulated clock stood still: look for an endless loop in the strategy"
-            if fraction == 0
+            f"the simulated clock stood still for {still:.0f} s: look for an endless loop in the strategy"
+            if looping
             else "shorten the range, use fast_mode or a longer timeframe; the limit is JESSE_MCP_RUN_TIMEOUT"
         ),
         details={"log_tail": log[-_LOG_IN_ERROR:]},
