@@ -1,9 +1,11 @@
 """What every test may ask for."""
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from jesse_host import JesseHost
 from jesse_mcp.adapters.embedded.provision import install
 from jesse_mcp.settings import Settings
 
@@ -28,3 +30,11 @@ def engine_python() -> Path:
     """
     settings = Settings()
     return install(settings.cache, settings.jesse_python, lambda _message: None).python
+
+
+@pytest.fixture(scope="session")
+def jesse_host(engine_python: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[JesseHost]:
+    """A running Jesse that tests share; one that harms it starts its own."""
+    host = JesseHost(engine_python, tmp_path_factory.mktemp("jesse"))
+    yield host
+    host.close()

@@ -2,10 +2,11 @@
 
 import os
 from pathlib import Path
-from typing import Literal
+from typing import Literal, Self
+from urllib.parse import urlsplit
 
 import platformdirs
-from pydantic import Field, field_validator
+from pydantic import Field, SecretStr, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 
@@ -29,6 +30,31 @@ class Settings(BaseSettings):
         validation_alias="JESSE_PYTHON",
         description="a Python that has Jesse installed; unset means the managed environment",
     )
+    engine: Literal["auto", "embedded", "dashboard"] = Field(
+        default="auto", description="where backtests run; auto means the dashboard when JESSE_URL is set"
+    )
+    jesse_url: str | None = Field(
+        default=None,
+        validation_alias="JESSE_URL",
+        description="a running Jesse's dashboard, such as http://127.0.0.1:9000",
+    )
+    jesse_password: SecretStr | None = Field(
+        default=None, validation_alias="JESSE_PASSWORD", description="PASSWORD of that Jesse's .env file"
+    )
+    jesse_password_file: Path | None = Field(
+        default=None, validation_alias="JESSE_PASSWORD_FILE", description="a file that holds it"
+    )
+    jesse_api_token: SecretStr | None = Field(
+        default=None,
+        validation_alias="JESSE_API_TOKEN",
+        description="a token of that Jesse, used as it is and instead of the password",
+    )
+    jesse_api_token_file: Path | None = Field(
+        default=None, validation_alias="JESSE_API_TOKEN_FILE", description="a file that holds it"
+    )
+    dashboard_runs: int = Field(
+        default=2, ge=1, le=64, description="runs at the same time on the dashboard's machine"
+    )
     workers: int = Field(
         default_factory=lambda: max(1, os.cpu_count() or 1), ge=1, le=256, description="runs at the same time"
     )
@@ -44,6 +70,39 @@ class Settings(BaseSettings):
     def _upper_case(cls, value: object) -> object:
         return value.upper() if isinstance(value, str) else value
 
+    @field_validator("jesse_url")
+    @classmethod
+    def _http(cls, value: str | None) -> str | None:
+        if value is None:
+            return None
+        address = urlsplit(value)
+        if address.scheme not in {"http", "https"} or not address.hostname:
+            raise ValueError("give http://HOST:PORT or https://HOST")
+        if address.username or address.password or address.query or address.fragment:
+            raise ValueError("give the address alone: secrets belong in JESSE_PASSWORD or JESSE_API_TOKEN")
+        return value.rstrip("/")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _secrets_from_files(cls, values: object) -> object:
+        """``X_FILE`` stands for the content of that file; ``X`` itself wins."""
+        if isinstance(values, dict):
+            for name in ("JESSE_PASSWORD", "JESSE_API_TOKEN"):
+                path = values.get(f"{name}_FILE")
+                if path and not values.get(name):
+                    values[name] = Path(path).expanduser().read_text().strip()
+        return values
+
+    @model_validator(mode="after")
+    def _has_address(self) -> Self:
+        if self.engine == "dashboard" and self.jesse_url is None:
+            raise ValueError("JESSE_MCP_ENGINE=dashboard needs JESSE_URL")
+        return self
+
+    @property
+    def uses_dashboard(self) -> bool:
+        return self.engine == "dashboard" or (self.engine == "auto" and self.jesse_url is not None)
+
     @field_validator("home", "cache", "jesse_python")
     @classmethod
     def _absolute(cls, value: Path | None) -> Path | None:
@@ -52,4 +111,4 @@ class Settings(BaseSettings):
 
 def variable(name: str) -> str:
     """The environment variable of a setting."""
-    return "JESSE_PYTHON" if name.lower() == "jesse_python" else f"JESSE_MCP_{name.upper()}"
+    return name.upper() if name.lower().startswith("jesse_") else f"JESSE_MCP_{name.upper()}"

@@ -33,6 +33,13 @@ class ErrorCode(StrEnum):
     ENGINE_NOT_INSTALLED = "engine_not_installed"
     ENGINE_FAILED = "engine_failed"
     CAPABILITY_MISSING = "capability_missing"
+    JESSE_UNREACHABLE = "jesse_unreachable"
+    JESSE_UNAUTHORIZED = "jesse_unauthorized"
+    JESSE_UNRECOGNISED = "jesse_unrecognised"
+    JESSE_UNSUPPORTED = "jesse_unsupported"
+    JESSE_REJECTED = "jesse_rejected"
+    JESSE_DATABASE = "jesse_database"
+    JESSE_FAILED = "jesse_failed"
     STORAGE_FAILED = "storage_failed"
     INTERNAL_ERROR = "internal_error"
 

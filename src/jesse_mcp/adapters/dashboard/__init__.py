@@ -1,0 +1,1 @@
+"""A running Jesse, spoken to over its dashboard's HTTP API and websocket."""
