@@ -86,9 +86,10 @@ class WatchedStore(SqlJobStore):
         *,
         run_id: str | None = None,
         error: dict[str, Any] | None = None,
+        result: dict[str, Any] | None = None,
     ) -> bool:
         self._watch("finish")
-        return super().finish(job_id, state, run_id=run_id, error=error)
+        return super().finish(job_id, state, run_id=run_id, error=error, result=result)
 
     def renew(self, owner: str, lease_until: float) -> frozenset[str]:
         self._watch("renew")

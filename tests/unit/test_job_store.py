@@ -43,6 +43,14 @@ def test_a_request_that_is_no_json_is_refused(store: SqlJobStore) -> None:
     assert caught.value.code is ErrorCode.STORAGE_FAILED
 
 
+def test_a_job_keeps_its_answer(store: SqlJobStore) -> None:
+    job_id = create(store)
+    assert store.finish(job_id, JobState.DONE, result={"best": 0.1 + 0.2, "missing": None})
+    assert store.get(job_id).result == {"best": 0.1 + 0.2, "missing": None}
+    assert not store.finish(job_id, JobState.DONE, result={"best": 1.0})
+    assert store.get(job_id).result == {"best": 0.1 + 0.2, "missing": None}
+
+
 def test_a_job_starts_once(store: SqlJobStore) -> None:
     job_id = create(store)
     assert store.start(job_id)

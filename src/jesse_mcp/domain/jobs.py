@@ -35,6 +35,7 @@ class Job(Value):
     request: dict[str, Any]
     run_id: str | None = None
     error: dict[str, Any] | None = Field(default=None, description="code, message, hint, details")
+    result: dict[str, Any] | None = Field(default=None, description="answer of a job that is more than a run")
     created_at: str
     started_at: str | None = None
     finished_at: str | None = None

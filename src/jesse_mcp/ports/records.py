@@ -73,6 +73,7 @@ class JobStore(Protocol):
         *,
         run_id: str | None = None,
         error: dict[str, Any] | None = None,
+        result: dict[str, Any] | None = None,
     ) -> bool:
         """End an active job; false when it had already ended (the first end stands).
 

@@ -1,5 +1,6 @@
 """``job_list``, ``job_get``, ``job_cancel``."""
 
+import json
 from typing import Annotated, Literal
 
 from fastmcp import Context, FastMCP
@@ -20,6 +21,7 @@ class JobPage(Value):
 
 
 _OTHER_SERVER_SECONDS = 10
+_LONGEST_RESULT = 20_000  # characters
 
 
 def register(server: FastMCP, application: Application) -> None:
@@ -42,14 +44,14 @@ def register(server: FastMCP, application: Application) -> None:
             Field(ge=0, le=600, description="wait this long for the job to end; 0 returns its state now"),
         ] = 0,
     ) -> Job:
-        """One job: state, progress, error, the end of its log, and its run_id when done (see run_get)."""
-        return await application.jobs.wait(job_id, wait_seconds, notifier(context))
+        """One job: state, progress, error, the end of its log; when done its run_id (see run_get) or result."""
+        return _short(await application.jobs.wait(job_id, wait_seconds, notifier(context)))
 
     async def job_cancel(job_id: str) -> Job:
         """Stop a queued or running job; its processes are dead when this returns it as cancelled."""
         job = await application.jobs.cancel(job_id)
         # A job of another server on the same home is only asked to stop; its owner obeys within seconds.
-        return await application.jobs.wait(job.job_id, _OTHER_SERVER_SECONDS)
+        return _short(await application.jobs.wait(job.job_id, _OTHER_SERVER_SECONDS))
 
     add_tool(server, job_list, title="List jobs", read_only=True)
     add_tool(server, job_get, title="Get a job", read_only=True)
@@ -59,4 +61,12 @@ def register(server: FastMCP, application: Application) -> None:
 def _headline(job: Job) -> Job:
     """Without the log and the traceback, which are for job_get."""
     error = job.error and {**job.error, "details": {}}
-    return job.model_copy(update={"log_tail": "", "error": error})
+    return job.model_copy(update={"log_tail": "", "error": error, "result": None})
+
+
+def _short(job: Job) -> Job:
+    """Without a result too long to read at once; the tool that made it hands it out by page."""
+    if job.result is None or len(json.dumps(job.result)) <= _LONGEST_RESULT:
+        return job
+    hint = f"the result is long: call {job.kind} with resume={job.job_id!r}"
+    return job.model_copy(update={"result": None, "message": hint})

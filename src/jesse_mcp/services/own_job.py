@@ -35,6 +35,7 @@ class End(NamedTuple):
     state: JobState
     run_id: str | None = None
     error: dict[str, Any] | None = None
+    result: dict[str, Any] | None = None
 
 
 class JobReporter:
@@ -64,6 +65,10 @@ class JobReporter:
         whole = (self._own.job.log_tail + _storable(text)).encode()
         self._own.change(log_tail=whole[-LOG_TAIL_BYTES:].decode(errors="ignore"))
 
+    def result(self, value: dict[str, Any]) -> None:
+        """What the job answers besides a run, as JSON values; kept when the work ends well."""
+        self._own.result = value
+
 
 Work = Callable[[JobReporter], Awaitable[str | None]]
 
@@ -79,6 +84,7 @@ class OwnJob:
         self.job = job
         self.changed = asyncio.Event()
         self.ended = asyncio.Event()
+        self.result: dict[str, Any] | None = None
         self._store = store
         self._now = now
         self._stop: Stop | None = None
@@ -132,7 +138,12 @@ class OwnJob:
         end = self._end
         try:
             await asyncio.to_thread(
-                self._store.finish, self.job.job_id, end.state, run_id=end.run_id, error=end.error
+                self._store.finish,
+                self.job.job_id,
+                end.state,
+                run_id=end.run_id,
+                error=end.error,
+                result=end.result,
             )
         except Exception:
             logger.exception("the end of %s could not be stored; it is tried again", self.job.job_id)
@@ -185,7 +196,7 @@ class OwnJob:
             return _stopped(self._stop)
         error = self._task.exception()
         if error is None:
-            return End(JobState.DONE, run_id=self._task.result())
+            return End(JobState.DONE, run_id=self._task.result(), result=self.result)
         if self._stop is not None:
             # Work that is torn down may well fail on its way out; that is not why it ended.
             logger.info("%s failed while it was stopped", self.job.job_id, exc_info=error)
@@ -210,13 +221,15 @@ def _failed(error: ResearchError) -> End:
 def _stopped(reason: Stop | None) -> End:
     if reason in (None, Stop.CANCELLED):
         cancelled = ResearchError(
-            ErrorCode.JOB_CANCELLED, "the job was cancelled", hint="submit the same request to run it again"
+            ErrorCode.JOB_CANCELLED,
+            "the job was cancelled",
+            hint="submit the same request, or resume=<job id> where the tool takes it, to run it again",
         )
         return End(JobState.CANCELLED, error=cancelled.to_dict())
     lost = ResearchError(
         ErrorCode.JOB_LOST,
         "the server was stopped while the job was active",
-        hint="submit the same request again",
+        hint="submit the same request again, or with resume=<job id> where the tool takes it",
         details={"reason": "server_stopped"},
     )
     return End(JobState.LOST, error=lost.to_dict())

@@ -77,6 +77,7 @@ class SqlJobStore:
         *,
         run_id: str | None = None,
         error: dict[str, Any] | None = None,
+        result: dict[str, Any] | None = None,
     ) -> bool:
         if state.active:
             raise ValueError(f"a job does not end as {state.value}")
@@ -85,6 +86,7 @@ class SqlJobStore:
             "finished_at": iso_utc(self._now()),
             "run_id": run_id,
             "error": None if error is None else to_text(error, job_id),
+            "result": None if result is None else to_text(result, job_id),
         }
         if state is JobState.DONE:
             changes["progress"] = 1.0
@@ -134,7 +136,7 @@ class SqlJobStore:
         error = ResearchError(
             ErrorCode.JOB_LOST,
             f"the job {job_id!r} was lost: {reason}",
-            hint="submit the same request again",
+            hint="submit the same request again, or with resume=<job id> where the tool takes it",
             details={"reason": "owner_died" if died else "lease_expired", "owner": owner},
         )
         ended = {
@@ -161,5 +163,6 @@ def _row(connection: Connection, job_id: str) -> Row[Any]:
 def _job(row: Row[Any]) -> Job:
     values = {name: value for name, value in row._mapping.items() if name not in _KEPT_INSIDE}
     values["request"] = from_text(row.request, row.job_id)
-    values["error"] = None if row.error is None else from_text(row.error, row.job_id)
+    for name in ("error", "result"):
+        values[name] = None if values[name] is None else from_text(values[name], row.job_id)
     return Job(**values)

@@ -6,7 +6,7 @@ defined today from the step that creates them.
 
 from collections.abc import Callable
 
-from sqlalchemy import Connection, func, inspect, select
+from sqlalchemy import Connection, func, inspect, select, text
 
 from jesse_mcp.adapters.storage.tables import jobs, metadata, run_labels, runs, schema_version, trials
 
@@ -21,7 +21,12 @@ def trial_ledger(connection: Connection) -> None:
     metadata.create_all(connection, tables=[trials])
 
 
-MIGRATIONS: tuple[Migration, ...] = (runs_and_jobs, trial_ledger)
+def job_results(connection: Connection) -> None:
+    if not any(column["name"] == "result" for column in inspect(connection).get_columns(jobs.name)):
+        connection.execute(text("ALTER TABLE jobs ADD COLUMN result TEXT"))
+
+
+MIGRATIONS: tuple[Migration, ...] = (runs_and_jobs, trial_ledger, job_results)
 
 
 def version_of(connection: Connection) -> int:

@@ -73,6 +73,7 @@ jobs = Table(
     Column("error", Text),
     Column("log_tail", Text, nullable=False, default=""),
     Column("request", Text, nullable=False),
+    Column("result", Text),
     Index("ix_jobs_newest", "created_at", "seq"),
     Index("ix_jobs_state", "state", "owner"),
 )
