@@ -39,7 +39,7 @@ class Instrumented:
         service = application.backtests
         self._watch(service._planner, "plan")
         self._watch(service._planner._slicer, "cut")
-        self._watch(service, "_store")
+        self._watch(service._experiments, "_store")
         self._watch_async(service, "backtest")
         self._watch_engine(application)
 

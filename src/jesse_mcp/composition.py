@@ -24,6 +24,7 @@ from jesse_mcp.services.backtests import BacktestService
 from jesse_mcp.services.candle_import import CandleImportService
 from jesse_mcp.services.candle_quality import CandleQualityService
 from jesse_mcp.services.candles import CandleService
+from jesse_mcp.services.experiments import ExperimentRunner
 from jesse_mcp.services.jobs import JobService
 from jesse_mcp.services.runs import RunService
 from jesse_mcp.services.strategies import StrategyService
@@ -65,15 +66,11 @@ class Application:
             lambda name: resolve_exchange(name, self.catalog).name,
         )
         self.runs = RunService(runs)
-        self.backtests = BacktestService(
-            BacktestPlanner(strategy_store, candle_store, self.catalog, self.engine),
-            self.engine,
-            candle_store,
-            runs,
-            ledger,
-            self.jobs,
-            CandleQualityService(candle_store),
+        planner = BacktestPlanner(strategy_store, candle_store, self.catalog, self.engine)
+        experiments = ExperimentRunner(
+            self.engine, candle_store, runs, ledger, CandleQualityService(candle_store)
         )
+        self.backtests = BacktestService(planner, experiments, self.jobs)
         self.system = SystemService(
             __version__, settings.home, self.engine, candle_store, strategy_store, runs, jobs, ledger
         )

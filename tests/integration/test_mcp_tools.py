@@ -149,7 +149,7 @@ EVERY: dict[str, list[Arguments]] = {
         },
         {**RUN, "strategy": "Mine"},
     ],
-    "run_list": [{"strategy": "Mine", "symbol": "btc/usdt", "limit": 1, "offset": 1}],
+    "run_list": [{"strategy": "Mine", "symbol": "btc/usdt", "kind": "any", "limit": 1, "offset": 1}],
     "run_get": [
         lambda w: {
             "run_id": w.runs[0],

@@ -26,6 +26,7 @@ from jesse_mcp.services.backtest_plan import BacktestPlanner
 from jesse_mcp.services.backtest_request import BacktestArguments
 from jesse_mcp.services.backtests import BacktestAnswer, BacktestService
 from jesse_mcp.services.candle_quality import CandleQualityService
+from jesse_mcp.services.experiments import ExperimentRunner
 from jesse_mcp.services.jobs import JobService
 from jesse_mcp.services.runs import RunService
 
@@ -122,7 +123,8 @@ async def desk(tmp_path: Path) -> AsyncIterator[Desk]:
     jobs = JobService(SqlJobStore(database), "here", lambda _owner: False)
     await jobs.start()
     planner = BacktestPlanner(strategies, candles, load_catalog(), engine)
-    service = BacktestService(planner, engine, candles, runs, ledger, jobs, CandleQualityService(candles))
+    experiments = ExperimentRunner(engine, candles, runs, ledger, CandleQualityService(candles))
+    service = BacktestService(planner, experiments, jobs)
     yield Desk(service, RunService(runs), engine, jobs, candles, strategies, ledger)
     await jobs.close()
     database.close()
@@ -308,5 +310,5 @@ async def test_runs_compare_by_what_differs(desk: Desk) -> None:
         await desk.runs.compare((first.run.run_id, second.run.run_id), ("sharp",))
     with pytest.raises(ResearchError, match="1 ids"):
         await desk.runs.compare((first.run.run_id,), None)
-    listed = await desk.runs.page("Mine", "BTC-USDT", 1, 0)
+    listed = await desk.runs.page("Mine", "BTC-USDT", "backtest", 1, 0)
     assert (listed.total, listed.runs[0].title) == (2, "dear")

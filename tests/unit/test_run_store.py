@@ -56,7 +56,7 @@ OUTCOMES = st.builds(
 RECORDS = st.builds(
     RunRecord,
     run_id=st.builds(new_id, st.just("run")),
-    kind=TEXT,
+    kind=st.sampled_from(["backtest", "batch", "trial"]),
     created_at=st.datetimes().map(lambda moment: f"{moment.isoformat()}Z"),
     fingerprint=TEXT,
     strategies=TEXTS,
@@ -164,7 +164,7 @@ def test_a_listing_has_the_headline_of_each_run(store: SqlRunStore) -> None:
 
 def test_filters_combine(store: SqlRunStore) -> None:
     store.add(record("run_1", strategies=("A", "B"), symbols=("BTC-USDT", "ETH-USDT")))
-    store.add(record("run_2", strategies=("A",), symbols=("ETH-USDT",), kind="other"))
+    store.add(record("run_2", strategies=("A",), symbols=("ETH-USDT",), kind="batch"))
     store.add(record("run_3", strategies=("C",), symbols=("BTC-USDT",)))
 
     def ids(**filters: str) -> list[str]:
@@ -177,7 +177,7 @@ def test_filters_combine(store: SqlRunStore) -> None:
     assert ids() == ["run_3", "run_2", "run_1"]
     assert ids(strategy="A") == ["run_2", "run_1"]
     assert ids(strategy="A", symbol="BTC-USDT") == ["run_1"]
-    assert ids(symbol="ETH-USDT", kind="other") == ["run_2"]
+    assert ids(symbol="ETH-USDT", kind="batch") == ["run_2"]
     # A symbol is no strategy, and a filter is compared whole.
     assert ids(strategy="ETH-USDT") == []
     assert ids(symbol="ETH") == []

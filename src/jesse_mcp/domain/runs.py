@@ -1,11 +1,15 @@
 """A finished run as it is stored: what was asked, with which code and candles, and what came out."""
 
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import Field
 
 from jesse_mcp.domain.backtests import EngineOutcome
 from jesse_mcp.domain.model import Value
+
+
+#: Asked for by itself, a cell of a batch, or tried by a search.
+RunKind = Literal["backtest", "batch", "trial"]
 
 
 class RunRecord(Value):
@@ -16,7 +20,7 @@ class RunRecord(Value):
     """
 
     run_id: str
-    kind: str = Field(description="'backtest'")
+    kind: RunKind
     created_at: str = Field(description="UTC, ISO 8601")
     fingerprint: str
     strategies: tuple[str, ...]
@@ -34,7 +38,7 @@ class RunSummary(Value):
     """One line of a listing: identity and headline metrics."""
 
     run_id: str
-    kind: str
+    kind: RunKind
     created_at: str
     title: str | None
     strategies: tuple[str, ...]

@@ -44,7 +44,7 @@ def register(server: FastMCP, application: Application) -> None:
             Field(ge=0, le=600, description="wait this long for the job to end; 0 returns its state now"),
         ] = 0,
     ) -> Job:
-        """One job: state, progress, error, the end of its log; when done its run_id (see run_get) or result."""
+        """One job: state, progress, error, end of its log; when done its run_id (see run_get) or result."""
         return _short(await application.jobs.wait(job_id, wait_seconds, notifier(context)))
 
     async def job_cancel(job_id: str) -> Job:

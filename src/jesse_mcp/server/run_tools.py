@@ -1,6 +1,6 @@
 """``run_list``, ``run_get``, ``run_compare``."""
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from fastmcp import FastMCP
 from pydantic import Field
@@ -16,12 +16,16 @@ def register(server: FastMCP, application: Application) -> None:
     async def run_list(
         strategy: Annotated[str | None, Field(description="only runs with this strategy")] = None,
         symbol: Annotated[str | None, Field(description="only runs that traded this symbol")] = None,
+        kind: Annotated[
+            Literal["backtest", "batch", "trial", "any"],
+            Field(description="asked for alone, cell of backtest_batch, tried by a search"),
+        ] = "backtest",
         limit: Annotated[int, Field(ge=1, le=200)] = 20,
         offset: Annotated[int, Field(ge=0, le=MAX_OFFSET)] = 0,
     ) -> RunList:
         """Finished runs with their headline metrics, newest first."""
         wanted = None if symbol is None else parse_symbol(symbol)
-        return await application.runs.page(strategy, wanted, limit, offset)
+        return await application.runs.page(strategy, wanted, None if kind == "any" else kind, limit, offset)
 
     async def run_get(
         run_id: str,

@@ -2,15 +2,16 @@
 
 import hashlib
 import json
+from collections.abc import Callable
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cache, lru_cache
 
 from jesse_mcp.domain.backtests import EngineRun
 from jesse_mcp.domain.candles import SeriesKey
 from jesse_mcp.domain.catalog import JesseCatalog
 from jesse_mcp.domain.errors import ErrorCode, ResearchError
 from jesse_mcp.domain.exchanges import resolve_exchange
-from jesse_mcp.domain.strategies import Severity
+from jesse_mcp.domain.strategies import Severity, StrategySource
 from jesse_mcp.domain.timeframes import MINUTE_MS, iso_date, parse_date, timeframe_minutes
 from jesse_mcp.ports.candle_store import CandleStore
 from jesse_mcp.ports.engine import BacktestEngine
@@ -21,6 +22,10 @@ from jesse_mcp.services.validation import validate_source
 
 _FINDINGS_IN_WARNINGS = 5
 _REMEMBERED_STRATEGIES = 64
+
+
+#: The code of strategies, by their names.
+Sources = Callable[[frozenset[str]], StrategySource]
 
 
 @dataclass(frozen=True)
@@ -47,8 +52,15 @@ class BacktestPlanner:
         # Validation takes longer than the rest of a plan, and says the same of the same code.
         self._findings_in = lru_cache(_REMEMBERED_STRATEGIES)(self._validated)
 
-    def plan(self, arguments: BacktestArguments) -> Plan:
+    def pinned_sources(self) -> Sources:
+        """Code that is read once and stays as it was: for many plans that must not mix two versions."""
+        return cache(self._strategies.source)
+
+    def plan(self, arguments: BacktestArguments, sources: Sources | None = None) -> Plan:
         """Check everything that can be checked without running.
+
+        Args:
+            sources: where to take the code from, by default as it is now.
 
         Raises:
             ResearchError: ``invalid_argument``, ``strategy_not_found``, ``candles_missing``,
@@ -61,7 +73,8 @@ class BacktestPlanner:
                 f"the period is {period(request)}, which holds no candle",
                 hint="end_date is exclusive: give one at least a day after start_date",
             )
-        source = self._strategies.source(frozenset(route.strategy for route in request.routes))
+        names = frozenset(route.strategy for route in request.routes)
+        source = (sources or self._strategies.source)(names)
         slices = self._slicer.cut(request, arguments.gaps)
         if any(part.missing for part in slices):
             request = request.model_copy(update={"gaps": "observed"})

@@ -7,7 +7,7 @@ from pydantic import Field
 
 from jesse_mcp.domain.errors import ErrorCode, ResearchError
 from jesse_mcp.domain.model import Value
-from jesse_mcp.domain.runs import RunRecord
+from jesse_mcp.domain.runs import RunKind, RunRecord
 from jesse_mcp.ports.records import RunStore
 from jesse_mcp.services.run_view import RunView, Section, shown_request, view_of
 
@@ -53,10 +53,12 @@ class RunService:
     def __init__(self, runs: RunStore) -> None:
         self._runs = runs
 
-    async def page(self, strategy: str | None, symbol: str | None, limit: int, offset: int) -> RunList:
-        """Stored runs, newest first."""
+    async def page(
+        self, strategy: str | None, symbol: str | None, kind: RunKind | None, limit: int, offset: int
+    ) -> RunList:
+        """Stored runs, newest first; ``kind`` ``None`` is every kind."""
         summaries, total = await asyncio.to_thread(
-            self._runs.page, strategy=strategy, symbol=symbol, limit=limit, offset=offset
+            self._runs.page, strategy=strategy, symbol=symbol, kind=kind, limit=limit, offset=offset
         )
         lines = []
         for summary in summaries:

@@ -1,0 +1,194 @@
+"""Run one planned backtest, keep its answer, count the trial."""
+
+import asyncio
+import time
+from typing import Any
+
+import numpy as np
+
+from jesse_mcp.analytics.buy_and_hold import buy_and_hold, equal_shares
+from jesse_mcp.domain.backtests import EngineOutcome
+from jesse_mcp.domain.candles import CLOSE, OPEN, TIMESTAMP, SeriesKey
+from jesse_mcp.domain.errors import ErrorCode, ResearchError
+from jesse_mcp.domain.identity import iso_utc, new_id
+from jesse_mcp.domain.ledger import Trial, family_of
+from jesse_mcp.domain.runs import RunKind, RunRecord
+from jesse_mcp.ports.candle_store import CandleStore
+from jesse_mcp.ports.engine import BacktestEngine, ProgressCallback
+from jesse_mcp.ports.records import RunStore, TrialLedger
+from jesse_mcp.services.backtest_plan import Plan
+from jesse_mcp.services.candle_quality import CandleQualityService
+from jesse_mcp.services.candle_slices import series_of
+
+
+class ExperimentRunner:
+    """What every use case does with a plan: look whether it was run, run it, store run and trial."""
+
+    def __init__(
+        self,
+        engine: BacktestEngine,
+        candles: CandleStore,
+        runs: RunStore,
+        ledger: TrialLedger,
+        quality: CandleQualityService,
+    ) -> None:
+        self._engine = engine
+        self._candles = candles
+        self._runs = runs
+        self._ledger = ledger
+        self._quality = quality
+
+    @property
+    def capacity(self) -> int:
+        """How many runs execute at the same time."""
+        return self._engine.capacity
+
+    async def find(self, plan: Plan) -> RunRecord | None:
+        """The stored run of this very experiment.
+
+        Raises:
+            ResearchError: ``storage_failed``.
+        """
+        return await asyncio.to_thread(self._runs.find, plan.fingerprint)
+
+    async def run(
+        self,
+        plan: Plan,
+        progress: ProgressCallback,
+        *,
+        kind: RunKind,
+        title: str | None = None,
+        attempts: int = 1,
+    ) -> RunRecord:
+        """Execute the plan and store what came out.
+
+        Args:
+            attempts: how often a run is started whose worker was killed. Not more than two: a strategy that
+                kills its own process would be started again and again.
+
+        Raises:
+            ResearchError: the error of the run, which is counted as a trial all the same.
+        """
+        # Beside the run, which waits for another process.
+        quality = asyncio.create_task(asyncio.to_thread(self._candle_warnings, plan))
+        try:
+            outcome = await self._outcome(plan, progress, attempts)
+        except ResearchError:
+            # A failed attempt is an attempt all the same.
+            await asyncio.to_thread(self._ledger.record, _trial(plan, None, None))
+            raise
+        finally:
+            await asyncio.gather(quality, return_exceptions=True)
+        return await asyncio.to_thread(self._store, plan, kind, title, outcome, quality.result())
+
+    async def refiled(self, stored: RunRecord, kind: RunKind, title: str | None) -> RunRecord:
+        """The same answer under another kind or name; a stored run is never changed.
+
+        Raises:
+            ResearchError: ``storage_failed``.
+        """
+        copy = stored.model_copy(
+            update={
+                "run_id": new_id("run"),
+                "kind": kind,
+                "created_at": iso_utc(time.time()),
+                "title": title,
+            }
+        )
+        await asyncio.to_thread(self._runs.add, copy)
+        return copy
+
+    async def _outcome(self, plan: Plan, progress: ProgressCallback, attempts: int) -> EngineOutcome:
+        for left in reversed(range(attempts)):
+            try:
+                return await self._engine.run(plan.run, progress)
+            except ResearchError as error:
+                if error.code is not ErrorCode.WORKER_CRASHED or not left:
+                    raise
+        raise ValueError(f"attempts is {attempts}")
+
+    def _candle_warnings(self, plan: Plan) -> tuple[str, ...]:
+        request = plan.run.request
+        return tuple(
+            warning
+            for key in series_of(request)
+            for warning in self._quality.warnings_for(key, request.start_ms, request.end_ms)
+        )
+
+    def _store(
+        self,
+        plan: Plan,
+        kind: RunKind,
+        title: str | None,
+        outcome: EngineOutcome,
+        candle_warnings: tuple[str, ...],
+    ) -> RunRecord:
+        request = plan.run.request
+        record = RunRecord(
+            run_id=new_id("run"),
+            kind=kind,
+            created_at=iso_utc(time.time()),
+            fingerprint=plan.fingerprint,
+            strategies=tuple(dict.fromkeys(route.strategy for route in request.routes)),
+            symbols=tuple(route.symbol for route in request.routes),
+            title=title,
+            request=request.model_dump(mode="json"),
+            code_hash=plan.code_hash,
+            candle_hashes=plan.candle_hashes,
+            outcome=outcome,
+            benchmark=self._benchmark(plan) if request.benchmark else None,
+            warnings=plan.warnings + candle_warnings + _outcome_warnings(outcome),
+        )
+        self._runs.add(record)
+        self._ledger.record(_trial(plan, record.run_id, outcome))
+        return record
+
+    def _benchmark(self, plan: Plan) -> dict[str, Any]:
+        """Holding each traded symbol, and all of them with equal shares of the balance."""
+        request = plan.run.request
+        held: dict[str, Any] = {}
+        grown = []
+        for route in request.routes:
+            key = SeriesKey(exchange=request.exchange, symbol=route.symbol)
+            rows = self._candles.read(key, request.start_ms, request.end_ms)
+            held[route.symbol] = buy_and_hold(float(rows[0, OPEN]), rows[:, CLOSE])
+            grown.append((rows[:, TIMESTAMP], rows[:, CLOSE] / rows[0, OPEN]))
+        together = buy_and_hold(1.0, equal_shares(grown))
+        return {"kind": "buy and hold, no fees, equal shares", **together, "symbols": held}
+
+
+def _outcome_warnings(outcome: EngineOutcome) -> tuple[str, ...]:
+    if not outcome.trades:
+        return ("no trade was closed: Jesse computes no risk metrics for such a run",)
+    return ()
+
+
+def _trial(plan: Plan, run_id: str | None, outcome: EngineOutcome | None) -> Trial:
+    request = plan.run.request
+    sharpe = None if outcome is None else outcome.metrics.get("sharpe_ratio")
+    return Trial(
+        trial_id=new_id("trial"),
+        created_at=iso_utc(time.time()),
+        family=family_of(route.strategy for route in request.routes),
+        code_hash=plan.code_hash,
+        parameters=dict(request.hyperparameters if outcome is None else outcome.hyperparameters),
+        market={
+            "exchange": request.exchange,
+            "type": request.exchange_type,
+            "routes": [f"{route.symbol} {route.timeframe}" for route in request.routes],
+        },
+        start_ms=request.start_ms,
+        end_ms=request.end_ms,
+        fingerprint=plan.fingerprint,
+        run_id=run_id,
+        sharpe=sharpe if isinstance(sharpe, int | float) else None,
+        daily_returns=None if outcome is None else _daily_returns(outcome),
+    )
+
+
+def _daily_returns(outcome: EngineOutcome) -> tuple[float, ...] | None:
+    """Relative changes of Jesse's daily balances; ``None`` after a balance of zero or less."""
+    balances = np.array([point.balance for point in outcome.equity])
+    if len(balances) < 2 or (balances <= 0).any():
+        return None
+    return tuple((balances[1:] / balances[:-1] - 1).tolist())
