@@ -20,7 +20,7 @@ def test_a_password_is_exchanged_for_a_token(jesse_host: JesseHost) -> None:
     client = client_of(jesse_host)
     assert client.get("/system/system-info")["jesse_version"] == "3.5.3"
     assert client.token() == sha256(PASSWORD.encode()).hexdigest()
-    assert client.read("/candles/existing") == {"data": []}
+    assert client.read("/candles/existing").keys() == {"data"}
     client.close()
 
 

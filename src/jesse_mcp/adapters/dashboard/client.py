@@ -40,9 +40,13 @@ class DashboardClient:
         """A POST that only reads, as most of Jesse's do; repeated like a GET. Raises as :meth:`call`."""
         return self.call("POST", path, body=body or {}, safe=True)
 
-    def post(self, path: str, body: dict[str, Any]) -> dict[str, Any]:
-        """A POST with an effect; sent again only when it cannot have arrived. Raises as :meth:`call`."""
-        return self.call("POST", path, body=body, safe=False)
+    def post(self, path: str, body: dict[str, Any], patience: float | None = None) -> dict[str, Any]:
+        """A POST with an effect; sent again only when it cannot have arrived. Raises as :meth:`call`.
+
+        Args:
+            patience: seconds to wait for the answer, where that may take longer than usual.
+        """
+        return self.call("POST", path, body=body, safe=False, patience=patience)
 
     def upload(self, path: str, fields: dict[str, str], name: str, content: bytes) -> dict[str, Any]:
         """A form with one CSV file. Raises as :meth:`call`."""
@@ -131,6 +135,7 @@ class DashboardClient:
                     json=parts.get("body"),
                     data=parts.get("form"),
                     files=parts.get("files"),
+                    timeout=self._limits(parts.get("patience")),
                 )
             except (httpx2.ConnectError, httpx2.ConnectTimeout) as error:
                 # Never arrived, so it may be sent again whatever it does.
@@ -144,6 +149,12 @@ class DashboardClient:
                     return response
             time.sleep(pause)
         raise AssertionError("the last attempt returns or raises")
+
+    def _limits(self, patience: float | None) -> httpx2.Timeout:
+        usual = self._http.timeout
+        if patience is None:
+            return usual
+        return httpx2.Timeout(connect=usual.connect, read=patience, write=usual.write, pool=usual.pool)
 
     def _understood(self, path: str, response: httpx2.Response) -> dict[str, Any]:
         try:
