@@ -1,10 +1,8 @@
 """Importing from exchanges with Jesse's real drivers: what arrives, what is asked for, and every fault."""
 
 import asyncio
-import contextlib
 import time
 from collections.abc import AsyncIterator, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -12,19 +10,14 @@ import pytest
 import pytest_asyncio
 
 from exchange_server import ExchangeServer, faults
-from jesse_mcp.adapters.candles.parquet_store import ParquetCandleStore
+from import_desk import SPOT, SYMBOL, Desk, desk_over
 from jesse_mcp.adapters.embedded.environment import EngineLocator
-from jesse_mcp.adapters.embedded.market_data import EmbeddedMarketData
 from jesse_mcp.adapters.embedded.pool import WorkerPool
-from jesse_mcp.adapters.storage.database import Database
-from jesse_mcp.adapters.storage.jobs import SqlJobStore
 from jesse_mcp.analytics.synthetic import synthetic_candles
-from jesse_mcp.domain.candles import CandleArray, SeriesKey
+from jesse_mcp.domain.candles import CandleArray
 from jesse_mcp.domain.errors import ErrorCode, ResearchError
 from jesse_mcp.domain.jobs import JobState
 from jesse_mcp.domain.timeframes import iso_date
-from jesse_mcp.services.candle_import import CandleImportService, ExchangeImport
-from jesse_mcp.services.jobs import JobService
 from jesse_mcp.settings import Settings
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -32,8 +25,6 @@ pytestmark = pytest.mark.asyncio(loop_scope="module")
 START = 1_704_067_200_000
 MINUTE = 60_000
 DAY = 1440 * MINUTE
-SPOT = "Binance Spot"
-SYMBOL = "BTC-USDT"
 
 
 def three_days(seed: int = 1) -> CandleArray:
@@ -46,36 +37,6 @@ async def pool(engine_python: Path) -> AsyncIterator[WorkerPool]:
     workers = WorkerPool(EngineLocator(settings.cache, engine_python), settings.cache, 1)
     yield workers
     await workers.close()
-
-
-@dataclass
-class Desk:
-    service: CandleImportService
-    store: ParquetCandleStore
-    jobs: JobService
-    server: ExchangeServer
-
-    async def fetch(
-        self, exchange: str = SPOT, symbol: str = SYMBOL, end: str = "2024-01-03", wait: float = 60
-    ) -> ExchangeImport:
-        return await self.service.import_from_exchange(
-            exchange, (symbol,), "2024-01-01", end, wait_seconds=wait
-        )
-
-    def stored(self, exchange: str = SPOT, symbol: str = SYMBOL) -> CandleArray:
-        return self.store.read(SeriesKey(exchange=exchange, symbol=symbol))
-
-
-@contextlib.asynccontextmanager
-async def desk_over(pool: WorkerPool, folder: Path, server: ExchangeServer) -> AsyncIterator[Desk]:
-    database = Database.at(folder / "research.sqlite")
-    store = ParquetCandleStore(folder / "candles")
-    jobs = JobService(SqlJobStore(database), "here", lambda _owner: False)
-    await jobs.start()
-    source = EmbeddedMarketData(pool, retry_seconds=0.01, attempts=4, pace=0.0)
-    yield Desk(CandleImportService(store, source, jobs, lambda name: name), store, jobs, server)
-    await jobs.close()
-    database.close()
 
 
 @pytest.fixture
@@ -245,7 +206,20 @@ async def test_cancel_ends_the_fetching_and_keeps_the_pages(desk: Desk) -> None:
 
 
 async def test_symbols_of_an_exchange(desk: Desk) -> None:
-    assert await desk.service.symbols(SPOT) == ["BTC-USDT", "ETH-USDT"]
+    listed = await desk.service.listed(SPOT)
+    assert (listed.count, listed.symbols) == (2, ("BTC-USDT", "ETH-USDT"))
+    assert (await desk.service.listed(SPOT, "eth/")).symbols == ("ETH-USDT",)
+    assert (await desk.service.listed(SPOT, "NOPE")).count == 0
+
+
+@pytest.mark.parametrize("exchange", ["Bitget Spot", "Custom Data", "Massive Stocks"])
+async def test_an_exchange_that_jesse_has_no_driver_for(desk: Desk, exchange: str) -> None:
+    with pytest.raises(ResearchError, match=f"no driver that asks {exchange}") as caught:
+        await desk.service.listed(exchange)
+    assert caught.value.code is ErrorCode.CAPABILITY_MISSING
+    assert "path=" in (caught.value.hint or "")
+    with pytest.raises(ResearchError, match=f"no driver that asks {exchange}"):
+        await desk.fetch(exchange)
 
 
 async def test_two_imports_of_one_series_at_once(desk: Desk) -> None:

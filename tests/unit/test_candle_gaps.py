@@ -12,6 +12,7 @@ from jesse_mcp.domain.candles import measure_coverage
 from jesse_mcp.domain.errors import ErrorCode, ResearchError
 from jesse_mcp.domain.gaps import GAP_KINDS, explained_runs, leaves_out_quiet_minutes, unanswered
 from jesse_mcp.domain.intervals import Intervals, split, union, without
+from jesse_mcp.domain.retention import kept_minutes, kept_since
 
 START = 1_672_531_200_000
 MINUTE = 60_000
@@ -31,9 +32,9 @@ def spans(*minutes: tuple[int, int]) -> Intervals:
 
 
 def explained(
-    exchange: str, candles: NDArray[np.int64], answered: Intervals, start: int, end: int
+    exchange: str, candles: NDArray[np.int64], answered: Intervals, start: int, end: int, now: int = 1000
 ) -> list[tuple[int, int, str]]:
-    runs = explained_runs(exchange, candles, answered, ms(start), ms(end))
+    runs = explained_runs(exchange, candles, answered, ms(start), ms(end), now_ms=ms(now))
     return [
         ((int(first) - START) // MINUTE, int(length), GAP_KINDS[kind])
         for first, length, kind in zip(runs.starts, runs.minutes, runs.kinds, strict=True)
@@ -145,6 +146,45 @@ def test_exchanges_that_leave_out_quiet_minutes(exchange: str, expected: bool) -
     assert leaves_out_quiet_minutes(exchange) is expected
 
 
+KEEPS_LITTLE = "Kraken Pro Spot"  # the latest 720 minutes
+
+
+def test_what_an_exchange_no_longer_keeps() -> None:
+    candles, answered = stamps(100, 200), spans((80, 150))
+    expected = [
+        (0, 80, "not_kept"),
+        (80, 20, "before_listing"),
+        (101, 49, "no_trades"),
+        (150, 20, "not_kept"),
+        (170, 30, "not_asked"),
+        (201, 99, "not_asked"),
+    ]
+    # Of 720 minutes ten are no longer counted on.
+    assert explained(KEEPS_LITTLE, candles, answered, 0, 300, now=880) == expected
+    later = [kind for _, _, kind in explained(KEEPS_LITTLE, candles, answered, 0, 300, now=2000)]
+    assert later == ["not_kept", "before_listing", "no_trades", "not_kept", "not_kept"]
+    never = [kind for _, _, kind in explained(SPARSE, candles, answered, 0, 300, now=10**6)]
+    assert "not_kept" not in never
+
+
+@pytest.mark.parametrize(
+    ("exchange", "minutes"),
+    [
+        ("Gate Spot", 10_000),
+        ("Gate USDT Perpetual", 10_000),
+        ("Hyperliquid Perpetual", 5_000),
+        ("Kraken Pro Spot", 720),
+        ("Lighter Perpetual", 129 * 1440),
+        ("Kraken Pro Futures", None),
+        ("Binance Spot", None),
+    ],
+)
+def test_how_long_exchanges_keep_candles(exchange: str, minutes: int | None) -> None:
+    assert kept_minutes(exchange) == minutes
+    since = kept_since(exchange, ms(20_000) + 59_999)
+    assert since == (None if minutes is None else ms(20_010 - minutes))
+
+
 minutes = st.sets(st.integers(0, 150), max_size=40).map(sorted)
 ranges = st.tuples(st.integers(-20, 170), st.integers(0, 100)).map(lambda pair: (pair[0], sum(pair)))
 asked = st.lists(st.tuples(st.integers(-10, 150), st.integers(0, 80)), max_size=5).map(
@@ -152,14 +192,15 @@ asked = st.lists(st.tuples(st.integers(-10, 150), st.integers(0, 80)), max_size=
 )
 
 
-def naive_kinds(exchange: str, candles: list[int], known: set[int]) -> dict[int, str]:
+def naive_kinds(exchange: str, candles: list[int], known: set[int], now: int) -> dict[int, str]:
     """Each missing minute from -100 to 400, one at a time."""
     missing = [minute for minute in range(-100, 400) if minute not in candles]
     first = min(candles, default=400)
     kinds: dict[int, str] = {}
     for minute in missing:
         if minute not in known:
-            kinds[minute] = "not_asked"
+            kept = exchange != KEEPS_LITTLE or minute >= now - 710
+            kinds[minute] = "not_asked" if kept else "not_kept"
         elif minute < first:
             kinds[minute] = "before_listing"
         else:
@@ -168,18 +209,24 @@ def naive_kinds(exchange: str, candles: list[int], known: set[int]) -> dict[int,
                 low -= 1
             while high + 1 in known and high + 1 not in candles:
                 high += 1
-            short = high - low + 1 <= 60 and exchange == SPARSE
+            short = high - low + 1 <= 60 and exchange != DENSE
             kinds[minute] = "no_trades" if short else "outage"
     return kinds
 
 
-@given(candles=minutes, answered=asked, wanted=ranges, exchange=st.sampled_from([SPARSE, DENSE]))
+@given(
+    candles=minutes,
+    answered=asked,
+    wanted=ranges,
+    exchange=st.sampled_from([SPARSE, DENSE, KEEPS_LITTLE]),
+    now=st.integers(650, 950),
+)
 def test_every_minute_is_explained_as_if_it_were_the_only_one(
-    candles: list[int], answered: list[tuple[int, int]], wanted: tuple[int, int], exchange: str
+    candles: list[int], answered: list[tuple[int, int]], wanted: tuple[int, int], exchange: str, now: int
 ) -> None:
     start, end = wanted
-    kinds = naive_kinds(exchange, candles, members(answered))
-    runs = explained(exchange, stamps(*candles), union(spans(*answered)), start, end)
+    kinds = naive_kinds(exchange, candles, members(answered), now)
+    runs = explained(exchange, stamps(*candles), union(spans(*answered)), start, end, now)
     found = {first + n: kind for first, length, kind in runs for n in range(length)}
     assert found == {minute: kind for minute, kind in kinds.items() if start <= minute < end}
     assert sum(length for _, length, _ in runs) == len(found)
@@ -194,7 +241,7 @@ def test_coverage_counts_what_is_explained(
     start, end = wanted
     known = union(spans(*answered))
     runs = explained(SPARSE, stamps(*candles), known, start, end)
-    coverage = measure_coverage(SPARSE, stamps(*candles), known, ms(start), ms(end), 3)
+    coverage = measure_coverage(SPARSE, stamps(*candles), known, ms(start), ms(end), 3, now_ms=ms(1000))
     assert coverage.gap_count == len(runs)
     assert coverage.expected - coverage.present == sum(coverage.missing_by_kind.values())
     for kind in GAP_KINDS:

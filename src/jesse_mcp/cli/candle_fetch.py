@@ -2,7 +2,7 @@
 
 from jesse_mcp.cli.results import progress_bar
 from jesse_mcp.composition import Application
-from jesse_mcp.services.candle_import import ExchangeImport
+from jesse_mcp.services.candle_import import ExchangeImport, ListedSymbols
 from jesse_mcp.settings import Settings
 
 _FOREVER = 10**9
@@ -28,5 +28,19 @@ async def fetch_with_progress(
             return await application.candle_imports.import_from_exchange(
                 exchange, symbols, start_date, end_date, wait_seconds=_FOREVER, on_progress=show
             )
+    finally:
+        await application.close()
+
+
+async def list_symbols(settings: Settings, exchange: str, text: str) -> ListedSymbols:
+    """Every symbol the exchange lists that contains ``text``.
+
+    Raises:
+        ResearchError: what keeps the exchange from being asked, or from answering.
+    """
+    application = Application(settings)
+    await application.start()
+    try:
+        return await application.candle_imports.listed(exchange, text, limit=None)
     finally:
         await application.close()

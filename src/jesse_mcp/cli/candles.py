@@ -1,4 +1,4 @@
-"""``jesse-mcp candles``: import candles, look at what is stored, delete."""
+"""``jesse-mcp candles``: import candles, look at what is stored, list what there is, delete."""
 
 import asyncio
 import json
@@ -12,7 +12,7 @@ from rich.prompt import Confirm
 from rich.table import Table
 from rich.text import Text
 
-from jesse_mcp.cli.candle_fetch import fetch_with_progress
+from jesse_mcp.cli.candle_fetch import fetch_with_progress, list_symbols
 from jesse_mcp.composition import open_candle_service
 from jesse_mcp.domain.errors import ErrorCode, ResearchError
 from jesse_mcp.domain.gaps import ExplainedGap, Gap
@@ -26,10 +26,13 @@ Json = Annotated[bool, Parameter(name="--json", negative="", help="print JSON")]
 
 
 def register(app: App) -> None:
-    candles = App(name="candles", help="One-minute candles: import, list, check, delete.")
+    candles = App(
+        name="candles", help="One-minute candles: import, list, check, delete; symbols of an exchange."
+    )
     candles.command(import_file, name="import")
     candles.command(listing, name="list")
     candles.command(check)
+    candles.command(symbols)
     candles.command(delete)
     app.command(candles)
 
@@ -99,6 +102,33 @@ def _fetch(
             one.symbol, f"{one.present:,}", f"{one.expected:,}", _by_kind(one.missing_by_kind, ", ")
         )
     Console().print(table)
+    if result.note is not None:
+        Console().print(f"note: {result.note}", markup=False)
+
+
+def symbols(exchange: str, *, search: str = "", json_: Json = False) -> None:
+    """Symbols an exchange lists now, one per line: what can be imported from it.
+
+    Parameters
+    ----------
+    exchange
+        As Jesse names it, for example "Binance Perpetual Futures".
+    search
+        Only symbols with this text in them.
+    """
+    asking = list_symbols(Settings(prewarm=False), exchange, search)
+    found = _run(f"asking {exchange}", asking)
+    if json_:
+        _print_json(found)
+        return
+    for symbol in found.symbols:
+        Console(soft_wrap=True).print(symbol, highlight=False, markup=False)
+    if not found.symbols:
+        raise ResearchError(
+            ErrorCode.SYMBOL_UNKNOWN,
+            f"{found.exchange} lists no symbol with {search!r} in it",
+            hint="search for less, such as the base currency alone",
+        )
 
 
 def listing(

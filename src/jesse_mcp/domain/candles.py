@@ -116,6 +116,8 @@ def measure_coverage(
     start_ms: int,
     end_ms: int,
     max_gaps: int = 20,
+    *,
+    now_ms: int,
 ) -> Coverage:
     """Coverage of ``[start_ms, end_ms)``; arguments as :func:`jesse_mcp.domain.gaps.explained_runs`.
 
@@ -124,7 +126,7 @@ def measure_coverage(
     """
     check_range(start_ms, end_ms)
     low, high = np.searchsorted(timestamps, [start_ms, end_ms])
-    runs = explained_runs(exchange, timestamps, answered, start_ms, end_ms)
+    runs = explained_runs(exchange, timestamps, answered, start_ms, end_ms, now_ms=now_ms)
     longest = np.argsort(-runs.minutes, kind="stable")[: max(0, max_gaps)]
     return Coverage(
         expected=(end_ms - start_ms) // MINUTE_MS,

@@ -10,11 +10,12 @@ from pydantic import Field
 from jesse_mcp.domain.errors import ErrorCode, ResearchError
 from jesse_mcp.domain.intervals import Interval, Intervals, split
 from jesse_mcp.domain.model import Value
+from jesse_mcp.domain.retention import kept_since
 from jesse_mcp.domain.timeframes import MINUTE_MS, iso_minute
 
-GapKind = Literal["not_asked", "no_trades", "outage", "before_listing"]
+GapKind = Literal["not_asked", "no_trades", "outage", "before_listing", "not_kept"]
 GAP_KINDS: tuple[GapKind, ...] = get_args(GapKind)
-_NOT_ASKED, _NO_TRADES, _OUTAGE, _BEFORE_LISTING = range(len(GAP_KINDS))
+_NOT_ASKED, _NO_TRADES, _OUTAGE, _BEFORE_LISTING, _NOT_KEPT = range(len(GAP_KINDS))
 
 #: A market of an exchange that leaves out minutes without trades may be quiet for this long; what is longer
 #: is called an outage, since nothing in the answer tells the two apart.
@@ -42,8 +43,8 @@ _LEAVE_OUT_QUIET_MINUTES = frozenset(
 
 #: Part of the schema every agent reads, hence so short; :func:`explained_runs` has the rules.
 _KINDS = (
-    f"not_asked by any import, or the exchange has none: no_trades (up to {LONGEST_QUIET_MINUTES} minutes; "
-    "it skips those without), before_listing, outage"
+    f"not_asked by any import; not_kept: too old for the exchange; or it has none: no_trades (up to "
+    f"{LONGEST_QUIET_MINUTES} minutes; it skips those without), before_listing, outage"
 )
 
 
@@ -103,7 +104,13 @@ def missing_runs(
 
 
 def explained_runs(
-    exchange: str, timestamps: NDArray[np.int64], answered: Intervals, start_ms: int, end_ms: int
+    exchange: str,
+    timestamps: NDArray[np.int64],
+    answered: Intervals,
+    start_ms: int,
+    end_ms: int,
+    *,
+    now_ms: int,
 ) -> Runs:
     """Gaps of ``[start_ms, end_ms)``, each for one reason; two may touch.
 
@@ -111,6 +118,7 @@ def explained_runs(
     whatever range is asked for. The kinds:
 
     * ``not_asked``: no exchange was asked for these minutes;
+    * ``not_kept``: nor can it be, since the exchange keeps later minutes only (:mod:`jesse_mcp.domain.retention`);
     * ``before_listing``: asked and answered as empty, before the first candle of the series (all that was
       answered, when there is no candle);
     * ``no_trades``: asked and answered as empty, for :data:`LONGEST_QUIET_MINUTES` at most, by an exchange
@@ -123,6 +131,7 @@ def explained_runs(
         answered: ranges an exchange answered for.
         start_ms: of the range, a whole minute.
         end_ms: exclusive.
+        now_ms: the present, which decides what an exchange still keeps.
     """
     first = int(timestamps[0]) if len(timestamps) else end_ms
     after_last = int(timestamps[-1]) + MINUTE_MS if len(timestamps) else start_ms
@@ -130,12 +139,31 @@ def explained_runs(
     high = max(end_ms, after_last, *(end for _, end in answered[-1:]))
     starts, minutes = missing_runs(timestamps, low, high)
     starts, ends, known = split((starts, starts + minutes * MINUTE_MS), answered)
+    kept_from = kept_since(exchange, now_ms)
+    kept_from = low if kept_from is None else kept_from
+    starts, ends, known = _unknown_divided(starts, ends, known, kept_from)
     unlisted = ends <= (first if len(timestamps) else high)
     quiet = (ends - starts <= LONGEST_QUIET_MINUTES * MINUTE_MS) & leaves_out_quiet_minutes(exchange)
-    kinds = np.select([~known, unlisted, quiet], [_NOT_ASKED, _BEFORE_LISTING, _NO_TRADES], _OUTAGE)
+    kinds = np.select(
+        [~known & (starts < kept_from), ~known, unlisted, quiet],
+        [_NOT_KEPT, _NOT_ASKED, _BEFORE_LISTING, _NO_TRADES],
+        _OUTAGE,
+    )
     starts, ends = np.maximum(starts, start_ms), np.minimum(ends, end_ms)
     inside = starts < ends
     return Runs(starts[inside], (ends - starts)[inside] // MINUTE_MS, kinds[inside])
+
+
+def _unknown_divided(
+    starts: NDArray[np.int64], ends: NDArray[np.int64], known: NDArray[np.bool_], moment: int
+) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.bool_]]:
+    """The pieces, with the unknown one around ``moment``, if there is one, made two."""
+    around = np.flatnonzero(~known & (starts < moment) & (moment < ends))
+    return (
+        np.insert(starts, around + 1, moment),
+        np.insert(ends, around, moment),
+        np.insert(known, around + 1, False),
+    )
 
 
 def unanswered(

@@ -4,6 +4,7 @@
 - Some keep retrying inside their session, up to hours on a ``Retry-After``, without a sign of life.
 - Apex answers a window without an end with its newest candles; Lighter and Kraken futures report errors in a
   body with status 200; Kraken spot leaves out the minute it is asked from.
+- Gate refuses to be asked for more than its latest 10,000 minutes, instead of answering with what it has.
 """
 
 import sys
@@ -16,6 +17,9 @@ from urllib3.util.retry import Retry
 
 _TIMEOUT_SECONDS = 30
 _KRAKEN_SPOT = "Kraken Pro Spot"
+_MINUTE_MS = 60_000
+# Minutes; less than the 10,000 there are, since time passes on the way.
+_SERVED = {"Gate Spot": 9_990, "Gate USDT Perpetual": 9_990}
 
 
 class WellMannered:
@@ -91,4 +95,10 @@ def teach(driver: Any) -> None:
 
 def asked_from(driver: Any, start_ms: int) -> int:
     """What to ask ``driver`` for to get candles from ``start_ms`` on."""
-    return start_ms - 60_000 if driver.name == _KRAKEN_SPOT else start_ms
+    return start_ms - _MINUTE_MS if driver.name == _KRAKEN_SPOT else start_ms
+
+
+def served_from(driver: Any, now_ms: int) -> int:
+    """The first minute (epoch ms) that ``driver`` may be asked for at ``now_ms``; 0 for any."""
+    served = _SERVED.get(driver.name)
+    return 0 if served is None else (now_ms // _MINUTE_MS - served) * _MINUTE_MS

@@ -8,7 +8,7 @@ from functools import partial
 from typing import Any
 
 from channel import Channel
-from driver_manners import asked_from, teach
+from driver_manners import asked_from, served_from, teach
 from exchange_failures import ExchangeFailure, classify
 from jesse.modes.import_candles_mode.drivers import drivers
 from jesse.services.historical_data import HistoricalCandleRange, HistoricalCandleRequest
@@ -25,6 +25,8 @@ def serve(channel: Channel, request: dict[str, Any]) -> dict[str, Any]:
     """Answer a ``candles`` or ``symbols`` request; pages go out as they come in."""
     # This process runs no strategy: it may know the way through the user's proxy.
     os.environ.update(request["network"])
+    if request["exchange"] not in drivers:
+        return {"event": "failed", **_no_driver(request["exchange"]).describe()}
     try:
         driver = drivers[request["exchange"]]()
         teach(driver)
@@ -34,6 +36,10 @@ def serve(channel: Channel, request: dict[str, Any]) -> dict[str, Any]:
         return {"event": "result", **pager.run()}
     except Exception as error:  # noqa: BLE001 - drivers raise whatever their libraries raise
         return {"event": "failed", **classify(error).describe()}
+
+
+def _no_driver(exchange: str) -> ExchangeFailure:
+    return ExchangeFailure("no_driver", f"Jesse has no driver that asks {exchange} for candles or symbols")
 
 
 class Pager:
@@ -55,7 +61,8 @@ class Pager:
         """Fetch every range; how many pages it took and when the symbol was listed, if that is known."""
         listed = self._patiently(self._listed)
         for start, end in self._ranges:
-            first = start if listed is None else min(max(start, listed), end)
+            earliest = max(listed or 0, served_from(self._driver, int(time.time() * 1000)))
+            first = min(max(start, earliest), end)
             if first > start:
                 self._page(start, first, [])
             for page_start, page_end, rows in self._walk(first, end):

@@ -49,7 +49,8 @@ class MarketDataSource(Protocol):
         Raises:
             ResearchError: ``symbol_unknown``, ``rate_limited``, ``exchange_blocked``,
                 ``exchange_unavailable``, ``exchange_unreachable``, ``exchange_answer_invalid``,
-                ``engine_not_installed``, ``engine_failed``.
+                ``engine_not_installed``, ``engine_failed``, ``capability_missing`` for an exchange that Jesse
+                has no driver for.
         """
         ...
 

@@ -10,8 +10,8 @@ from jesse_mcp.domain.errors import ErrorCode, ResearchError
 from jesse_mcp.domain.model import Value
 from jesse_mcp.server.progress import notifier
 from jesse_mcp.server.registration import add_tool
-from jesse_mcp.services.candle_import import ExchangeImport
-from jesse_mcp.services.candles import CandleImportResult, CandlesAvailable, CandlesDeleted
+from jesse_mcp.services.candle_import import ExchangeImport, ListedSymbols
+from jesse_mcp.services.candles import CandleImportResult, CandlesDeleted, StoredSeries
 
 TimestampUnit = Literal["s", "ms", "us", "ns"]
 
@@ -19,6 +19,11 @@ TimestampUnit = Literal["s", "ms", "us", "ns"]
 class CandlesImported(Value):
     file: CandleImportResult | None = None
     fetched: ExchangeImport | None = None
+
+
+class CandlesAvailableOrListed(Value):
+    series: tuple[StoredSeries, ...] = ()
+    listed: ListedSymbols | None = None
 
 
 def _refuse(beside: str, **given: object) -> None:
@@ -83,9 +88,21 @@ def register(server: FastMCP, application: Application) -> None:
         symbol: Annotated[str | None, Field(description="only this symbol")] = None,
         start_date: Annotated[str | None, Field(description="with end_date: coverage of this range")] = None,
         end_date: Annotated[str | None, Field(description="exclusive")] = None,
-    ) -> CandlesAvailable:
-        """Stored candle series: range, rows, missing minutes; with a range, each gap in it."""
-        return await application.candles.available(exchange, symbol, start_date, end_date)
+        listed: Annotated[
+            str | None, Field(description="instead: symbols the exchange lists with this text in them")
+        ] = None,
+    ) -> CandlesAvailableOrListed:
+        """Stored candle series: range, rows, missing minutes; with a range, each gap in it.
+
+        With listed, what could be imported: the symbols on the exchange now, '' for all.
+        """
+        if listed is None:
+            found = await application.candles.available(exchange, symbol, start_date, end_date)
+            return CandlesAvailableOrListed(series=found.series)
+        _refuse("listed", symbol=symbol, start_date=start_date, end_date=end_date)
+        if exchange is None:
+            raise _missing("exchange", "name the exchange whose symbols to list")
+        return CandlesAvailableOrListed(listed=await application.candle_imports.listed(exchange, listed))
 
     async def candles_delete(
         exchange: str,
@@ -97,5 +114,5 @@ def register(server: FastMCP, application: Application) -> None:
         return await application.candles.delete(exchange, symbol, start_date, end_date)
 
     add_tool(server, candles_import, title="Import candles", idempotent=True, open_world=True)
-    add_tool(server, candles_available, title="Available candles", read_only=True)
+    add_tool(server, candles_available, title="Available candles", read_only=True, open_world=True)
     add_tool(server, candles_delete, title="Delete candles", destructive=True)

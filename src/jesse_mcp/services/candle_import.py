@@ -7,16 +7,18 @@ from dataclasses import dataclass
 
 from pydantic import Field
 
-from jesse_mcp.domain.candles import SeriesKey, parse_symbol
+from jesse_mcp.domain.candles import TIMESTAMP, SeriesKey, parse_symbol
 from jesse_mcp.domain.errors import ErrorCode, ResearchError
 from jesse_mcp.domain.jobs import Job, JobState
 from jesse_mcp.domain.model import Value
+from jesse_mcp.domain.retention import kept_minutes, kept_since
 from jesse_mcp.domain.timeframes import MINUTE_MS, iso_date, iso_minute, parse_date
 from jesse_mcp.ports.candle_store import CandleStore
 from jesse_mcp.ports.market_data import CandlePage, MarketDataSource
 from jesse_mcp.services.jobs import JobReporter, JobService, ProgressListener
 
 MAX_SYMBOLS = 100
+MAX_LISTED = 200
 #: The smallest page of any exchange; what lies closer together is fetched in one go.
 _WORTH_A_REQUEST_MS = 200 * MINUTE_MS
 
@@ -41,6 +43,15 @@ class ExchangeImport(Value):
     start: str
     end: str = Field(description="exclusive")
     series: tuple[SeriesImport, ...]
+    note: str | None = Field(description="what the exchange can no longer give, and the way out")
+
+
+class ListedSymbols(Value):
+    """What an exchange lists at the moment."""
+
+    exchange: str
+    count: int = Field(description="symbols that match")
+    symbols: tuple[str, ...] = Field(description=f"sorted, the first {MAX_LISTED}")
 
 
 @dataclass(frozen=True)
@@ -108,9 +119,17 @@ class CandleImportService:
                 raise error
         return await asyncio.to_thread(self._answer, order, job)
 
-    async def symbols(self, exchange: str) -> list[str]:
-        """What the exchange lists. Raises as the port does."""
-        return await self._source.symbols(self._resolve_exchange(exchange))
+    async def listed(self, exchange: str, text: str = "", limit: int | None = MAX_LISTED) -> ListedSymbols:
+        """Symbols the exchange lists that contain ``text`` in any case, at most ``limit`` of them.
+
+        Raises:
+            ResearchError: ``invalid_argument``, or as the port does: ``capability_missing`` when Jesse has
+                no driver that could ask.
+        """
+        resolved = self._resolve_exchange(exchange)
+        wanted = text.strip().upper().replace("/", "-").replace("_", "-")
+        found = [symbol for symbol in await self._source.symbols(resolved) if wanted in symbol.upper()]
+        return ListedSymbols(exchange=resolved, count=len(found), symbols=tuple(found[:limit]))
 
     def _order(
         self, exchange: str, symbols: tuple[str, ...], start_date: str, end_date: str | None
@@ -134,12 +153,22 @@ class CandleImportService:
         return _Order(self._resolve_exchange(exchange), parsed, start_ms, end_ms)
 
     def _missing(self, order: _Order) -> dict[str, list[tuple[int, int]]]:
+        # What is wholly too old is not asked for; of a range that is so in part, the exchange may have more
+        # than it is sure to have.
+        kept_from = kept_since(order.exchange, int(self._now() * 1000)) or 0
         return {
-            symbol: joined(self._store.unanswered(order.key(symbol), order.start_ms, order.end_ms))
+            symbol: joined(
+                [
+                    missing
+                    for missing in self._store.unanswered(order.key(symbol), order.start_ms, order.end_ms)
+                    if missing[1] > kept_from
+                ]
+            )
             for symbol in order.symbols
         }
 
     def _answer(self, order: _Order, job: Job | None) -> ExchangeImport:
+        series = tuple(self._stored(order, symbol) for symbol in order.symbols)
         return ExchangeImport(
             state=JobState.DONE if job is None else job.state,
             job_id=None if job is None else job.job_id,
@@ -148,7 +177,8 @@ class CandleImportService:
             exchange=order.exchange,
             start=iso_minute(order.start_ms),
             end=iso_minute(order.end_ms),
-            series=tuple(self._stored(order, symbol) for symbol in order.symbols),
+            series=series,
+            note=_lost(order.exchange, series),
         )
 
     def _stored(self, order: _Order, symbol: str) -> SeriesImport:
@@ -159,6 +189,16 @@ class CandleImportService:
             present=coverage.present,
             missing_by_kind=coverage.missing_by_kind,
         )
+
+
+def _lost(exchange: str, series: tuple[SeriesImport, ...]) -> str | None:
+    minutes = sum(one.missing_by_kind.get("not_kept", 0) for one in series)
+    if not minutes:
+        return None
+    return (
+        f"{exchange} keeps only about the latest {kept_minutes(exchange):,} minutes; {minutes:,} missing ones "
+        "are older: import them from a file (path=...), or use an exchange that keeps them"
+    )
 
 
 def joined(ranges: list[tuple[int, int]]) -> list[tuple[int, int]]:
@@ -223,14 +263,24 @@ class _Import:
         key = self._order.key(symbol)
 
         async def consume(page: CandlePage) -> None:
-            report = await asyncio.to_thread(
-                self._store.append, key, page.candles, self._order.exchange, (page.start_ms, page.end_ms)
-            )
-            self._candles += report.added + report.replaced
+            answered = (self._answered_from(page), page.end_ms)
+            if answered[0] < answered[1]:
+                report = await asyncio.to_thread(
+                    self._store.append, key, page.candles, self._order.exchange, answered
+                )
+                self._candles += report.added + report.replaced
             self._answered += page.end_ms - page.start_ms
             self._reporter.progress(min(1.0, self._answered / self._wanted), self._line(symbol, page.end_ms))
 
         await self._source.fetch(self._order.exchange, symbol, ranges, consume)
+
+    def _answered_from(self, page: CandlePage) -> int:
+        """Nothing follows from the silence about minutes that the exchange no longer keeps."""
+        kept_from = kept_since(self._order.exchange, int(self._now() * 1000))
+        if kept_from is None:
+            return page.start_ms
+        first = int(page.candles[0, TIMESTAMP]) if len(page.candles) else page.end_ms
+        return max(page.start_ms, min(kept_from, first))
 
     def _line(self, symbol: str, reached_ms: int) -> str:
         elapsed = self._now() - self._started

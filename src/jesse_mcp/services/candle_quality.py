@@ -3,6 +3,7 @@
 import asyncio
 import bisect
 import threading
+import time
 from collections import OrderedDict
 
 import numpy as np
@@ -135,9 +136,8 @@ class CandleQualityService:
         timestamps = candles[:, TIMESTAMP].astype(np.int64)
         low = int(timestamps[0]) if start_ms is None else start_ms
         high = int(timestamps[-1]) + MINUTE_MS if end_ms is None else end_ms
-        coverage = measure_coverage(
-            key.exchange, timestamps, self._store.answered(key), low, high, _GAPS_SHOWN
-        )
+        known, now_ms = self._store.answered(key), int(time.time() * 1000)
+        coverage = measure_coverage(key.exchange, timestamps, known, low, high, _GAPS_SHOWN, now_ms=now_ms)
         first, last = np.searchsorted(timestamps, [low, high])
         return SeriesCheck(
             exchange=key.exchange,

@@ -169,6 +169,8 @@ def _ways_out(
     ways = []
     if "not_asked" in coverage.missing_by_kind:
         ways.append(_import_call(key, warm_start, request.end_ms))
+    if "not_kept" in coverage.missing_by_kind:
+        ways.append("import from a file, with candles_import(path=...), what the exchange no longer keeps")
     if warming:
         ways.append("start later or lower warm_up_candles")
     if policy != "observed":

@@ -43,11 +43,13 @@ _ROW_GROUP = 32_768
 COLUMNS = {"timestamp": TIMESTAMP, "open": OPEN, "high": HIGH, "low": LOW, "close": CLOSE, "volume": VOLUME}
 
 
-def summarize(key: SeriesKey, candles: CandleArray, answered: Intervals, source: str) -> SeriesSummary:
-    """The summary of a whole, nonempty series of shape (n, 6)."""
+def summarize(
+    key: SeriesKey, candles: CandleArray, answered: Intervals, source: str, now_ms: int
+) -> SeriesSummary:
+    """The summary, at ``now_ms``, of a whole, nonempty series of shape (n, 6)."""
     timestamps = candles[:, TIMESTAMP].astype(np.int64)
     first, last = int(timestamps[0]), int(timestamps[-1])
-    runs = explained_runs(key.exchange, timestamps, answered, first, last + MINUTE_MS)
+    runs = explained_runs(key.exchange, timestamps, answered, first, last + MINUTE_MS, now_ms=now_ms)
     return SeriesSummary(
         exchange=key.exchange,
         symbol=key.symbol,

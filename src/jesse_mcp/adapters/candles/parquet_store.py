@@ -1,6 +1,7 @@
 """One Parquet file per series, ``<root>/<exchange>/<symbol>.parquet``, and during an import a journal."""
 
 import re
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -159,7 +160,9 @@ class ParquetCandleStore:
             ResearchError: ``invalid_argument`` for a range that is not whole minutes, ``storage_failed``.
         """
         description, timestamps = self._timestamps(key)
-        return measure_coverage(key.exchange, timestamps, description.answered, start_ms, end_ms, max_gaps)
+        now_ms = int(time.time() * 1000)
+        known = description.answered
+        return measure_coverage(key.exchange, timestamps, known, start_ms, end_ms, max_gaps, now_ms=now_ms)
 
     def mapped(self, key: SeriesKey) -> MappedSeries:
         """The memory-mapped form of the whole series, made on first use.

@@ -4,6 +4,7 @@ Saving replaces the Parquet file and then removes the journal. Killed in between
 but the Parquet file says how far it is included, so no page is laid over anything newer than itself.
 """
 
+import time
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -106,9 +107,10 @@ class SeriesFiles:
             self.remove()
             return
         key = SeriesKey(exchange=series.exchange, symbol=self._path.stem)
-        summary = (
-            summarize(key, series.candles, series.answered, series.source) if len(series.candles) else None
-        )
+        summary = None
+        if len(series.candles):
+            now_ms = int(time.time() * 1000)
+            summary = summarize(key, series.candles, series.answered, series.source, now_ms)
         description = Description(series.exchange, summary, series.answered, series.included)
         replace_file(self._path, encode(series.candles, description))
         self._journal.remove()

@@ -34,6 +34,7 @@ _CODES = {
     "unreachable": ErrorCode.EXCHANGE_UNREACHABLE,
     "answer_invalid": ErrorCode.EXCHANGE_ANSWER_INVALID,
     "too_old": ErrorCode.INVALID_ARGUMENT,
+    "no_driver": ErrorCode.CAPABILITY_MISSING,
 }
 _HINTS = {
     "symbol_unknown": "check the symbol and its quote currency on this exchange (BASE-QUOTE)",
@@ -42,6 +43,7 @@ _HINTS = {
     "unavailable": "the exchange is down: call again later, it goes on where it stopped",
     "unreachable": "check the network and HTTPS_PROXY, then call again: it goes on where it stopped",
     "too_old": "this exchange serves recent candles only: start later, or import a file",
+    "no_driver": "import a file with path=..., or use an exchange whose candles can be fetched",
     "answer_invalid": "nothing of the page was stored; call again, and report it if it repeats",
 }
 
