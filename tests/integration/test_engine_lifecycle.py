@@ -608,6 +608,21 @@ async def test_closing_an_engine_that_hangs_while_it_starts(bench: Bench, tmp_pa
     assert (await failure_of(task)).message == "the engine has been closed"
 
 
+async def test_an_answer_does_not_wait_for_the_end_of_its_process(bench: Bench) -> None:
+    engine = bench.engine()
+    await engine.warm()
+    template = template_of(bench)
+    outcome = await engine.run(bench.run("print('heard'); os.kill(os.getppid(), 19)"), silent)
+    assert template.status() == psutil.STATUS_STOPPED, "nobody can have buried the worker"
+    assert outcome.trades
+    assert outcome.log_tail.endswith("heard\n")
+    assert (await engine.status())["workers"]["busy"] == 0
+    (run,) = bench.scratch()[0].glob("run-*")
+    template.resume()
+    await until(lambda: not run.exists(), "the worker was not buried")
+    assert (await engine.run(bench.run(), silent)).trades
+
+
 @shares_engine
 async def test_no_descriptor_and_no_folder_is_left_open(shared: Bench) -> None:
     engine = shared.first
@@ -629,7 +644,7 @@ async def test_no_descriptor_and_no_folder_is_left_open(shared: Bench) -> None:
     await all_of_them()
     await until(lambda: psutil.Process().num_fds() <= before, "descriptors were left open")
     (scratch,) = shared.scratch()
-    assert not list(scratch.glob("run-*"))
+    await until(lambda: not list(scratch.glob("run-*")), "folders of runs were left behind")
 
 
 def test_children_are_found_by_either_way() -> None:

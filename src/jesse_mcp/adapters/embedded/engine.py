@@ -63,7 +63,8 @@ class EmbeddedEngine:
         await self.pool.warm()
 
     async def run(self, run: EngineRun, progress: ProgressCallback) -> EngineOutcome:
-        """See the port. Every way out leaves no process of the run behind."""
+        """See the port. Only an answer is given before every process of the run is gone: these are ended
+        behind it, in the slot of the run, and :meth:`close` waits for them."""
         try:
             return await self._run_once(run, progress)
         except _NeverStartedError:
@@ -74,17 +75,22 @@ class EmbeddedEngine:
         async with self.pool.worker() as (template, worker):
             progress(0.0, "loading")
             message, trades = await self._converse(template, worker, run, progress)
-            # Its end closes the log, so that nothing it printed is missed.
-            ended = await template.settle(worker)
-            log = worker.log.text()
             if message is None:
-                if self.pool.closed:
-                    raise closed_engine()
-                error = crash(ended, log, self._run_memory_mb, silent=worker.killed)
-                raise error if worker.started else _NeverStartedError(error)
+                raise await self._crash(template, worker)
+            worker.answered = True
+            # It printed before it answered.
+            log = worker.log.text_so_far()
             if message["event"] == "failed":
                 raise failure(message, log, self._run_memory_mb)
             return await asyncio.to_thread(to_outcome, message, trades, log)
+
+    async def _crash(self, template: TemplateProcess, worker: Worker) -> ResearchError:
+        # Its end closes the log, so that nothing it printed is missed.
+        ended = await template.settle(worker)
+        if self.pool.closed:
+            return closed_engine()
+        error = crash(ended, worker.log.text(), self._run_memory_mb, silent=worker.killed)
+        return error if worker.started else _NeverStartedError(error)
 
     async def _converse(
         self, template: TemplateProcess, worker: Worker, run: EngineRun, progress: ProgressCallback

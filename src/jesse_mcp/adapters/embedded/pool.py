@@ -30,6 +30,7 @@ class WorkerPool:
         self._cache = cache
         self._slots = asyncio.Semaphore(capacity)
         self._busy = 0
+        self._taken = 0
         self._template: TemplateProcess | None = None
         self._scratch: ScratchFolder | None = None
         self._launch: asyncio.Task[TemplateProcess] | None = None
@@ -39,6 +40,7 @@ class WorkerPool:
 
     @property
     def busy(self) -> int:
+        """Runs at work; one that has answered is not."""
         return self._busy
 
     @property
@@ -62,19 +64,38 @@ class WorkerPool:
     async def worker(self) -> AsyncIterator[tuple[TemplateProcess, Worker]]:
         """A fresh worker for one run; whatever happens inside, it and its children are dead after.
 
+        One that has answered is left to end behind the caller's back. It keeps its slot until it has.
+
         Raises:
             ResearchError: ``engine_not_installed``, ``engine_failed``.
         """
-        async with self._slots:
-            self._busy += 1
+        await self._slots.acquire()
+        self._taken += 1
+        self._busy += 1
+        ending: asyncio.Task[Exit | None] | None = None
+        try:
+            template, worker = await self._fresh_worker()
             try:
-                async with self.uncounted_worker() as lent:
-                    yield lent
+                yield template, worker
             finally:
-                self._busy -= 1
-                if self._busy == 0 and self.template is not None:
-                    # Not earlier: making one ready beside a run costs the run more than it saves the next.
-                    self._keep_standby(self.template)
+                ending = self._ended(template, worker)
+                if not worker.answered:
+                    # Shielded: a second cancellation must not leave the worker running.
+                    await asyncio.shield(ending)
+        finally:
+            self._busy -= 1
+            if ending is None or ending.done():
+                self._vacate()
+            else:
+                ending.add_done_callback(self._vacate)
+
+    def _vacate(self, _ending: "asyncio.Task[Exit | None] | None" = None) -> None:
+        """The process of a run is gone, and its slot free."""
+        self._taken -= 1
+        self._slots.release()
+        if self._taken == 0 and self.template is not None:
+            # Not earlier: making one ready beside a run costs the run more than it saves the next.
+            self._keep_standby(self.template)
 
     @asynccontextmanager
     async def uncounted_worker(self) -> AsyncIterator[tuple[TemplateProcess, Worker]]:
@@ -113,7 +134,7 @@ class WorkerPool:
 
     def _ended(self, template: TemplateProcess, worker: Worker) -> "asyncio.Task[Exit | None]":
         # Kept, as the loop itself forgets tasks that nobody holds.
-        task = asyncio.create_task(template.end(worker))
+        task = asyncio.create_task(template.settle(worker) if worker.answered else template.end(worker))
         self._endings.add(task)
         task.add_done_callback(self._endings.discard)
         return task

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from jesse_mcp.adapters.embedded.strays import kill_strays
-from jesse_mcp.adapters.embedded.worker_process import Exit, LogTail, Worker, drain
+from jesse_mcp.adapters.embedded.worker_process import Exit, LogPipe, LogTail, Worker
 from jesse_mcp.domain.errors import ErrorCode, ResearchError
 
 ENGINE_SIDE = Path(__file__).parents[2] / "engine_side"
@@ -132,21 +132,24 @@ class TemplateProcess:
         finally:
             theirs.close()
             os.close(log_write)
-        log = LogTail()
-        log_task = asyncio.create_task(drain(log_read, log))
         # Both only register descriptors with the loop; waiting begins after them.
+        try:
+            log = await LogPipe.attach(log_read)
+        except BaseException:
+            # A worker that does come finds its channel closed and leaves.
+            ours.close()
+            raise
         reader, writer = await asyncio.open_unix_connection(sock=ours)
         try:
             async with asyncio.timeout(_SPAWN_SECONDS):
                 pid = await asyncio.shield(spawned)
         except BaseException as error:
-            # A worker that does come finds its channel closed and leaves.
             writer.close()
-            log_task.cancel()
+            log.close()
             if isinstance(error, TimeoutError):
                 raise self._failure("does not answer") from error
             raise
-        worker = Worker(number, pid, reader, writer, exited, log, log_task)
+        worker = Worker(number, pid, reader, writer, exited, log)
         exited.add_done_callback(worker.orphaned)
         return worker
 
@@ -166,8 +169,7 @@ class TemplateProcess:
             return None
         finally:
             # The dead hold no pipe open: what they printed is read to its end.
-            await asyncio.wait([worker.log_task], timeout=_KILL_SECONDS)
-            worker.log_task.cancel()
+            await worker.log.end(_KILL_SECONDS)
 
     async def settle(self, worker: Worker) -> Exit | None:
         """Let a worker that has answered leave by itself, then :meth:`end` what is left of it."""

@@ -10,6 +10,8 @@ from typing import Any
 _HEADER = struct.Struct(">I")
 _MAX_MESSAGE = 256 * 1024 * 1024
 _LOG_TAIL = 16 * 1024
+# What Linux lets anyone make a pipe hold.
+_PIPE_BYTES = 1024 * 1024
 
 
 @dataclass(frozen=True)
@@ -36,6 +38,60 @@ class LogTail:
         return bytes(self._data[-_LOG_TAIL:]).decode(errors="replace")
 
 
+class LogPipe(asyncio.Protocol):
+    """Keeps the tail of what comes out of a pipe, until its last writer is gone."""
+
+    def __init__(self, descriptor: int) -> None:
+        self._descriptor = descriptor
+        self._tail = LogTail()
+        self._transport: asyncio.BaseTransport | None = None
+        self._ended = asyncio.get_running_loop().create_future()
+
+    @classmethod
+    async def attach(cls, descriptor: int) -> "LogPipe":
+        """Begin to read ``descriptor``, which is closed in the end."""
+        pipe = os.fdopen(descriptor, "rb", buffering=0)
+        _, log = await asyncio.get_running_loop().connect_read_pipe(lambda: cls(descriptor), pipe)
+        return log
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = transport
+
+    def data_received(self, data: bytes) -> None:
+        self._tail.add(data)
+
+    def connection_lost(self, _error: Exception | None) -> None:
+        self._transport = None
+        if not self._ended.done():
+            self._ended.set_result(None)
+
+    def text(self) -> str:
+        return self._tail.text()
+
+    def text_so_far(self) -> str:
+        """As :meth:`text`, with what has been written but not arrived here."""
+        unread = _PIPE_BYTES
+        while self._transport is not None and unread > 0:
+            try:
+                chunk = os.read(self._descriptor, 65536)
+            except BlockingIOError:
+                break
+            if not chunk:
+                break
+            self._tail.add(chunk)
+            unread -= len(chunk)
+        return self.text()
+
+    async def end(self, seconds: float) -> None:
+        """Wait for the last writer, but not for ever."""
+        await asyncio.wait([self._ended], timeout=seconds)
+        self.close()
+
+    def close(self) -> None:
+        if self._transport is not None:
+            self._transport.close()
+
+
 @dataclass
 class Worker:
     """A forked process waiting for, or executing, its one run."""
@@ -45,10 +101,11 @@ class Worker:
     reader: asyncio.StreamReader
     writer: asyncio.StreamWriter
     exited: "asyncio.Future[Exit]"
-    log: LogTail
-    log_task: "asyncio.Task[None]"
+    log: "LogPipe"
     #: It has read its run; nothing of the run's code was executed before.
     started: bool = False
+    #: It has said all it will ever say, and is about to leave by itself.
+    answered: bool = False
     #: We had to end it; it did not leave by itself.
     killed: bool = False
 
@@ -60,7 +117,7 @@ class Worker:
     def release(self) -> None:
         """Let go of it without waiting for its end; a worker without a run leaves when its channel closes."""
         self.writer.close()
-        self.log_task.cancel()
+        self.log.close()
 
     async def send(self, message: dict[str, Any]) -> None:
         payload = await asyncio.to_thread(lambda: json.dumps(message).encode())
@@ -77,16 +134,3 @@ class Worker:
         except (asyncio.IncompleteReadError, ConnectionError, ValueError):
             return None
         return message if isinstance(message, dict) else None
-
-
-async def drain(descriptor: int, log: LogTail) -> None:
-    """Keep the tail of what comes out of a pipe, until its last writer is gone."""
-    loop = asyncio.get_running_loop()
-    reader = asyncio.StreamReader()
-    pipe = os.fdopen(descriptor, "rb", buffering=0)
-    transport, _ = await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), pipe)
-    try:
-        while chunk := await reader.read(65536):
-            log.add(chunk)
-    finally:
-        transport.close()
