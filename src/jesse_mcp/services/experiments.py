@@ -51,6 +51,14 @@ class ExperimentRunner:
         """
         return await asyncio.to_thread(self._runs.find, plan.fingerprint)
 
+    async def trials_of(self, family: str) -> int:
+        """How many distinct experiments of a family of strategies were ever tried.
+
+        Raises:
+            ResearchError: ``storage_failed``.
+        """
+        return await asyncio.to_thread(self._ledger.count, family)
+
     async def run(
         self,
         plan: Plan,

@@ -1,0 +1,115 @@
+"""Many backtests of one job: planned alike, run as many at a time as the engine takes, each stored."""
+
+import asyncio
+from collections import defaultdict
+from dataclasses import dataclass
+
+from jesse_mcp.domain.errors import ErrorCode, ResearchError
+from jesse_mcp.domain.ledger import family_of
+from jesse_mcp.domain.runs import RunKind, RunRecord
+from jesse_mcp.ports.engine import ProgressCallback
+from jesse_mcp.services.backtest_plan import BacktestPlanner, Plan
+from jesse_mcp.services.backtest_request import BacktestArguments
+from jesse_mcp.services.experiments import ExperimentRunner
+
+#: Not of the run but of the machine below it: the next run would fail too.
+FATAL = frozenset({ErrorCode.ENGINE_FAILED, ErrorCode.ENGINE_NOT_INSTALLED, ErrorCode.STORAGE_FAILED})
+#: A worker killed from outside is replaced once; a strategy that kills its own is not started for ever.
+_ATTEMPTS = 2
+
+Metrics = dict[str, float | int | str | None]
+
+
+@dataclass(frozen=True)
+class Answered:
+    """A run that exists: its id, Jesse's metrics verbatim, and whether it had been there before."""
+
+    run_id: str
+    metrics: Metrics
+    undefined: dict[str, str]
+    cached: bool
+
+
+@dataclass(frozen=True)
+class Refused:
+    """Why there is no run."""
+
+    error: ResearchError
+
+
+class CampaignService:
+    """Opens campaigns."""
+
+    def __init__(self, planner: BacktestPlanner, experiments: ExperimentRunner) -> None:
+        self._planner = planner
+        self._experiments = experiments
+
+    def open(self, kind: RunKind) -> "Campaign":
+        """A campaign whose runs are stored under ``kind``."""
+        return Campaign(self._planner, self._experiments, kind)
+
+
+class Campaign:
+    """One job's worth of backtests over code that is read once.
+
+    An experiment that was run before, by whomever, is answered from the store; two equal ones at the same
+    time are run once.
+    """
+
+    def __init__(self, planner: BacktestPlanner, experiments: ExperimentRunner, kind: RunKind) -> None:
+        self._planner = planner
+        self._experiments = experiments
+        self._kind: RunKind = kind
+        self._sources = planner.pinned_sources()
+        self._slots = asyncio.Semaphore(experiments.capacity)
+        self._same: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
+
+    @property
+    def capacity(self) -> int:
+        """How many of its runs execute at the same time."""
+        return self._experiments.capacity
+
+    def code_of(self, strategy: str) -> str:
+        """The main module of a strategy as this campaign runs it. Blocks.
+
+        Raises:
+            ResearchError: ``strategy_not_found``, ``invalid_argument``.
+        """
+        return self._sources(frozenset({strategy})).files[f"strategies/{strategy}/__init__.py"]
+
+    def plan(self, arguments: BacktestArguments) -> Plan:
+        """As :meth:`BacktestPlanner.plan`, with the code of this campaign. Blocks."""
+        return self._planner.plan(arguments, self._sources)
+
+    async def run(self, plan: Plan, progress: ProgressCallback) -> Answered | Refused:
+        """The stored answer, or a new run. Cancelling it kills what it started.
+
+        Raises:
+            ResearchError: one of :data:`FATAL`; every other error is an answer.
+        """
+        try:
+            async with self._same[plan.fingerprint]:
+                stored = await self._experiments.find(plan)
+                if stored is not None:
+                    return _answered(stored, cached=True)
+                async with self._slots:
+                    record = await self._experiments.run(plan, progress, kind=self._kind, attempts=_ATTEMPTS)
+        except ResearchError as error:
+            if error.code in FATAL:
+                raise
+            return Refused(error)
+        return _answered(record, cached=False)
+
+    async def trials_of(self, plan: Plan) -> int:
+        """How many distinct experiments were ever tried with the strategies of ``plan``.
+
+        Raises:
+            ResearchError: ``storage_failed``.
+        """
+        family = family_of(route.strategy for route in plan.run.request.routes)
+        return await self._experiments.trials_of(family)
+
+
+def _answered(record: RunRecord, *, cached: bool) -> Answered:
+    # Not the record: a thousand of them with their trades would fill the memory.
+    return Answered(record.run_id, record.outcome.metrics, record.outcome.undefined, cached)
