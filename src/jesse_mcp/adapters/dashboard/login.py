@@ -28,8 +28,8 @@ class TokenHolder:
     """The token in use; several threads may ask for it."""
 
     credentials: Credentials
-    _token: str | None = None
-    _lock: threading.Lock = field(default_factory=threading.Lock)
+    _token: str | None = field(default=None, repr=False)
+    _lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
 
     def known(self) -> str | None:
         """The token given or got by a login, if there is one."""
@@ -50,6 +50,11 @@ class TokenHolder:
                 hint=f"set {_SETTINGS} in the environment of this server",
             )
         return self.credentials.password.get_secret_value()
+
+    def hidden(self, text: str) -> str:
+        """``text`` without the token: an answer may repeat what it was sent."""
+        token = self.known()
+        return text.replace(token, "**********") if token else text
 
     def accept(self, token: str) -> None:
         with self._lock:
