@@ -71,17 +71,20 @@ async def test_only_what_is_missing_is_asked_for(desk: Desk) -> None:
     assert min(start for start in asked if start) == START + DAY
 
 
+@pytest.mark.parametrize(("first", "last"), [(1200, 1500), (900, 2600)], ids=["in a page", "an empty page"])
 async def test_a_hole_of_the_exchange_is_an_outage_and_not_asked_for_again(
-    pool: WorkerPool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    pool: WorkerPool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, first: int, last: int
 ) -> None:
-    holed = np.delete(three_days(), slice(1200, 1500), axis=0)
+    holed = np.delete(three_days(), slice(first, last), axis=0)
     with ExchangeServer({(SPOT, SYMBOL): holed}) as server:
         for name, value in server.environment.items():
             monkeypatch.setenv(name, value)
         async with desk_over(pool, tmp_path, server) as desk:
             answer = await desk.fetch()
             coverage = answer.series[0]
-            assert (coverage.present, coverage.missing_by_kind) == (2880 - 300, {"outage": 300})
+            hole = last - first
+            assert (coverage.present, coverage.missing_by_kind) == (2880 - hole, {"outage": hole})
+            np.testing.assert_array_equal(desk.stored(), holed[: 2880 - hole])
             before = len(server.asked())
             await desk.fetch()
             assert len(server.asked()) == before
@@ -131,6 +134,7 @@ async def test_a_symbol_listed_after_the_start(
         faults.high_below_low(),
         faults.not_a_number(),
         faults.negative_volume(),
+        faults.rewritten_volume(),
     ],
     ids=lambda fault: fault.name,
 )

@@ -118,7 +118,7 @@ def explained_runs(
     whatever range is asked for. The kinds:
 
     * ``not_asked``: no exchange was asked for these minutes;
-    * ``not_kept``: nor can it be, since the exchange keeps later minutes only (:mod:`jesse_mcp.domain.retention`);
+    * ``not_kept``: nor can it be: the exchange keeps only later ones (:mod:`jesse_mcp.domain.retention`);
     * ``before_listing``: asked and answered as empty, before the first candle of the series (all that was
       answered, when there is no candle);
     * ``no_trades``: asked and answered as empty, for :data:`LONGEST_QUIET_MINUTES` at most, by an exchange

@@ -11,7 +11,7 @@ _KEPT_MINUTES = {
     # "Candlestick too long ago. Maximum 10000 points recently are allowed": the exchange's own refusal.
     "Gate Spot": 10_000,
     "Gate USDT Perpetual": 10_000,
-    # "Only the most recent 5000 candles are available": hyperliquid.gitbook.io, info endpoint, candle snapshot.
+    # "Only the most recent 5000 candles are available": hyperliquid.gitbook.io, "Candle snapshot".
     "Hyperliquid Perpetual": 5_000,
     "Hyperliquid Perpetual Testnet": 5_000,
     # "Returns up to 720 of the most recent entries (older data cannot be retrieved ...)": docs.kraken.com,
@@ -31,7 +31,7 @@ def kept_minutes(exchange: str) -> int | None:
 
 
 def kept_since(exchange: str, now_ms: int) -> int | None:
-    """The first minute (epoch ms) that ``exchange`` is sure to have at ``now_ms``; ``None``: all it ever had."""
+    """The first minute (epoch ms) that ``exchange`` is sure to have at ``now_ms``; ``None`` for all."""
     kept = _KEPT_MINUTES.get(exchange)
     if kept is None:
         return None

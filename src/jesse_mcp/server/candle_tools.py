@@ -22,7 +22,7 @@ class CandlesImported(Value):
 
 
 class CandlesAvailableOrListed(Value):
-    series: tuple[StoredSeries, ...] = ()
+    series: tuple[StoredSeries, ...]
     listed: ListedSymbols | None = None
 
 
@@ -102,7 +102,8 @@ def register(server: FastMCP, application: Application) -> None:
         _refuse("listed", symbol=symbol, start_date=start_date, end_date=end_date)
         if exchange is None:
             raise _missing("exchange", "name the exchange whose symbols to list")
-        return CandlesAvailableOrListed(listed=await application.candle_imports.listed(exchange, listed))
+        symbols = await application.candle_imports.listed(exchange, listed)
+        return CandlesAvailableOrListed(series=(), listed=symbols)
 
     async def candles_delete(
         exchange: str,

@@ -196,8 +196,8 @@ def _lost(exchange: str, series: tuple[SeriesImport, ...]) -> str | None:
     if not minutes:
         return None
     return (
-        f"{exchange} keeps only about the latest {kept_minutes(exchange):,} minutes; {minutes:,} missing ones "
-        "are older: import them from a file (path=...), or use an exchange that keeps them"
+        f"{exchange} keeps only about the latest {kept_minutes(exchange):,} minutes; {minutes:,} missing "
+        "ones are older: import them from a file (path=...), or use an exchange that keeps them"
     )
 
 

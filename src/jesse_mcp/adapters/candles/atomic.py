@@ -11,6 +11,7 @@ from jesse_mcp.domain.errors import ErrorCode, ResearchError
 _HINTS = {
     errno.ENOSPC: "free some disk space, then repeat the call",
     errno.EDQUOT: "free some of your disk quota, then repeat the call",
+    errno.EFBIG: "raise the limit on the size of files (ulimit -f), then repeat the call",
     errno.EACCES: "make the candle folder writable for the user that runs the server",
     errno.EPERM: "make the candle folder writable for the user that runs the server",
     errno.EROFS: "the candle folder is on a read-only file system; set JESSE_MCP_HOME elsewhere",
