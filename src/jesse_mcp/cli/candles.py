@@ -156,8 +156,9 @@ def listing(
         table.add_column(column, justify="right")
     for one in found.series:
         inside = "" if one.coverage is None else f"{one.coverage.present:,} of {one.coverage.expected:,}"
-        kinds = _by_kind(one.missing_by_kind, "\n")
-        numbers = (f"{one.rows:,}", f"{one.missing:,}", f"{one.gap_count:,}", kinds, inside)
+        kinds = _by_kind(one.missing_by_kind or {}, "\n")
+        counts = ("" if count is None else f"{count:,}" for count in (one.rows, one.missing, one.gap_count))
+        numbers = (*counts, kinds, inside)
         table.add_row(one.exchange, one.symbol, one.first, one.last, *numbers)
     Console().print(table)
 

@@ -59,6 +59,17 @@ class SeriesSummary(Value):
     source: str = Field(description="where the latest candles came from")
 
 
+class SeriesSpan(Value):
+    """A series of a store that does not count its candles unless it is asked for that series."""
+
+    exchange: str
+    symbol: str
+    first: str = Field(description="day of the first candle, UTC")
+    last: str = Field(description="day of the last candle, UTC")
+    source: str
+    unread: str = Field(description="why nothing more is known")
+
+
 class WriteReport(Value):
     """What a write changed."""
 

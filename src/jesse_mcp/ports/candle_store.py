@@ -1,5 +1,6 @@
 """Where candles live. Implementations block; services call them in a thread."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Protocol
 
@@ -9,6 +10,7 @@ from jesse_mcp.domain.candles import (
     MappedSeries,
     ParsedCandles,
     SeriesKey,
+    SeriesSpan,
     SeriesSummary,
     WriteReport,
 )
@@ -17,8 +19,8 @@ from jesse_mcp.domain.candles import (
 class CandleStore(Protocol):
     """A store of one-minute series. All ranges are half-open ``[start_ms, end_ms)``."""
 
-    def summaries(self) -> list[SeriesSummary]:
-        """Every stored series, ordered by exchange then symbol."""
+    def summaries(self) -> Sequence[SeriesSummary | SeriesSpan]:
+        """Every stored series, ordered by exchange then symbol; a span where counting would take long."""
         ...
 
     def summary(self, key: SeriesKey) -> SeriesSummary | None:

@@ -1,7 +1,7 @@
 """Candles as an agent works with them: import files, see what is stored and what is missing, delete."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +11,7 @@ from jesse_mcp.domain.candles import (
     TIMESTAMP,
     Coverage,
     SeriesKey,
+    SeriesSpan,
     SeriesSummary,
     parse_symbol,
 )
@@ -41,7 +42,18 @@ class CandleImportResult(Value):
     notes: tuple[str, ...] = Field(description="what was done to the rows, if anything")
 
 
-class StoredSeries(SeriesSummary):
+class StoredSeries(Value):
+    exchange: str
+    symbol: str
+    first: str = Field(description="first candle, UTC; its day when unread")
+    last: str = Field(description="last candle, UTC; its day when unread")
+    rows: int | None = None
+    missing: int | None = Field(None, description="minutes without a candle between first and last")
+    gap_count: int | None = None
+    missing_by_kind: dict[str, int] | None = Field(None, description="minutes by kind of gap")
+    content_hash: str | None = Field(None, description="SHA-256 of the candles")
+    source: str = Field(description="where the latest candles came from")
+    unread: str | None = Field(None, description="why the numbers are null")
     coverage: Coverage | None = Field(description="of the range asked for; null when none was")
 
 
@@ -147,16 +159,24 @@ class CandleService:
             )
 
         def look() -> CandlesAvailable:
-            found = [
-                summary
-                for summary in self._store.summaries()
-                if wanted_exchange in (None, summary.exchange) and wanted_symbol in (None, summary.symbol)
-            ]
+            found = self._found(wanted_exchange, wanted_symbol)
             return CandlesAvailable(series=tuple(self._described(summary, start, end) for summary in found))
 
         return await asyncio.to_thread(look)
 
-    def _described(self, summary: SeriesSummary, start: int | None, end: int | None) -> StoredSeries:
+    def _found(self, exchange: str | None, symbol: str | None) -> Sequence[SeriesSummary | SeriesSpan]:
+        if exchange is not None and symbol is not None:
+            one = self._store.summary(SeriesKey(exchange=exchange, symbol=symbol))
+            return [] if one is None else [one]
+        return [
+            one
+            for one in self._store.summaries()
+            if exchange in (None, one.exchange) and symbol in (None, one.symbol)
+        ]
+
+    def _described(
+        self, summary: SeriesSummary | SeriesSpan, start: int | None, end: int | None
+    ) -> StoredSeries:
         coverage = None
         if start is not None and end is not None:
             key = SeriesKey(exchange=summary.exchange, symbol=summary.symbol)

@@ -4,6 +4,7 @@ import re
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -56,7 +57,7 @@ class ParquetCandleStore:
     def __init__(
         self, root: Path, *, lock_timeout: float = 120.0, mapped_retention: float = 86_400.0
     ) -> None:
-        self._root = root
+        self.root = root
         self._lock_timeout = lock_timeout
         self._mapped = MappedFiles(root / ".mapped", mapped_retention, lock_timeout)
 
@@ -67,7 +68,7 @@ class ParquetCandleStore:
             ResearchError: ``storage_failed`` naming a file that cannot be read.
         """
         with storage_errors("list the candle store"):
-            for journal in self._root.glob("[!.]*/[!.]*.journal"):
+            for journal in self.root.glob("[!.]*/[!.]*.journal"):
                 self._settle(journal.with_suffix(".parquet"))
         return self._settled_summaries()
 
@@ -100,6 +101,37 @@ class ParquetCandleStore:
                 files.save(series)
         self._prune()
         return report
+
+    def replace(self, key: SeriesKey, candles: CandleArray, source: str) -> bool:
+        """Make these candles (n, 6) the whole series; empty ones remove it. For a copy of another store.
+
+        What exchanges have answered stays known, unless a stored minute vanishes: somebody has deleted then,
+        and an empty minute does not mean any more that the exchange has none.
+
+        Returns:
+            Whether the series has changed.
+
+        Raises:
+            ResearchError: as :meth:`write`. A damaged series is replaced like any other.
+        """
+        path = self._path(key)
+        rows = validated(candles, f"candles for {key}")
+        with storage_errors(f"store {key}"), self._exclusive(path):
+            files = SeriesFiles(path, key.exchange)
+            try:
+                series = files.load()
+            except ResearchError as error:
+                if error.code is not ErrorCode.STORAGE_FAILED:
+                    raise
+                files.remove()
+                series = files.load()
+            if np.array_equal(series.candles, rows):
+                return False
+            kept = np.isin(series.candles[:, TIMESTAMP], rows[:, TIMESTAMP], assume_unique=True).all()
+            answered = series.answered if kept else ()
+            files.save(replace(series, candles=rows, answered=answered, source=source))
+        self._prune()
+        return True
 
     def append(
         self, key: SeriesKey, candles: CandleArray, source: str, answered: tuple[int, int]
@@ -245,7 +277,7 @@ class ParquetCandleStore:
 
     def _settled_summaries(self) -> list[SeriesSummary]:
         with storage_errors("list the candle store"):
-            found = [read_description(path) for path in self._root.glob("[!.]*/[!.]*.parquet")]
+            found = [read_description(path) for path in self.root.glob("[!.]*/[!.]*.parquet")]
         summaries = [one.summary for one in found if one is not None and one.summary is not None]
         return sorted(summaries, key=lambda s: (s.exchange, s.symbol))
 
@@ -276,7 +308,7 @@ class ParquetCandleStore:
                 f"symbol is {key.symbol!r}",
                 hint=f"write it as {parse_symbol(key.symbol)}",
             )
-        return self._root / key.exchange.lower().replace(" ", "-") / f"{key.symbol}.parquet"
+        return self.root / key.exchange.lower().replace(" ", "-") / f"{key.symbol}.parquet"
 
     @contextmanager
     def _exclusive(self, path: Path) -> Iterator[None]:
