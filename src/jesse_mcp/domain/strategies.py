@@ -35,8 +35,8 @@ class HyperparameterInfo(Value):
     min: float | None = None
     max: float | None = None
     step: float | None = None
-    default: float | str | bool | None = None
-    options: tuple[float | str | bool, ...] | None = None
+    default: bool | int | float | str | None = None
+    options: tuple[bool | int | float | str, ...] | None = None
 
 
 class StrategyInfo(Value):

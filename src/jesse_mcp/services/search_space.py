@@ -106,11 +106,12 @@ def _dimension(name: str, info: HyperparameterInfo | None, asked: Range) -> Dime
         return _choice(name, info, asked.options)
     if info is not None and _choices(info):
         raise _fault(name, "a range, but it has options", f"choose of {list(_choices(info))}")
-    low = asked.min if asked.min is not None else info and info.min
-    high = asked.max if asked.max is not None else info and info.max
+    base = info or HyperparameterInfo(name=name)
+    low = base.min if asked.min is None else asked.min
+    high = base.max if asked.max is None else asked.max
     if low is None or high is None:
         raise _fault(name, "no range", "give min and max, or options")
-    step = asked.step if asked.step is not None else info and info.step
+    step = base.step if asked.step is None else asked.step
     _check_range(name, low, high, step)
     whole = info is not None and info.type == "int"
     if info is None:

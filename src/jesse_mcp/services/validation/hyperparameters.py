@@ -230,8 +230,9 @@ def _number(value: object) -> float | None:
     return number if math.isfinite(number) else None
 
 
-def _scalar(value: object) -> float | str | bool | None:
-    return value if isinstance(value, str | bool) else _number(value)
+def _scalar(value: object) -> bool | int | float | str | None:
+    # A whole number stays one: a strategy may count with it.
+    return value if isinstance(value, bool | int | str) else _number(value)
 
 
 def _info(entry: Entry) -> HyperparameterInfo:
