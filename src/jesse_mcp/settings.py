@@ -14,7 +14,13 @@ class Settings(BaseSettings):
     """``JESSE_MCP_*`` variables; ``JESSE_PYTHON`` keeps the name other Jesse tools know."""
 
     model_config = SettingsConfigDict(
-        env_prefix="JESSE_MCP_", extra="ignore", frozen=True, env_ignore_empty=True, populate_by_name=True
+        env_prefix="JESSE_MCP_",
+        extra="ignore",
+        frozen=True,
+        env_ignore_empty=True,
+        populate_by_name=True,
+        # What was received may be a secret, and the text of an error goes to logs.
+        hide_input_in_errors=True,
     )
 
     home: Path = Field(
@@ -75,12 +81,22 @@ class Settings(BaseSettings):
     def _http(cls, value: str | None) -> str | None:
         if value is None:
             return None
-        address = urlsplit(value)
+        address = urlsplit(value.strip())
         if address.scheme not in {"http", "https"} or not address.hostname:
             raise ValueError("give http://HOST:PORT or https://HOST")
         if address.username or address.password or address.query or address.fragment:
             raise ValueError("give the address alone: secrets belong in JESSE_PASSWORD or JESSE_API_TOKEN")
-        return value.rstrip("/")
+        if address.port == 0:  # reading it checks the others
+            raise ValueError("Port out of range 1-65535")
+        return address.geturl().rstrip("/")
+
+    @field_validator("jesse_api_token")
+    @classmethod
+    def _sendable(cls, value: SecretStr | None) -> SecretStr | None:
+        token = "" if value is None else value.get_secret_value()
+        if not token.isascii() or any(character.isspace() for character in token):
+            raise ValueError("a token has neither spaces nor letters beyond ASCII: copy it anew")
+        return value
 
     @model_validator(mode="before")
     @classmethod
@@ -90,7 +106,7 @@ class Settings(BaseSettings):
             for name in ("JESSE_PASSWORD", "JESSE_API_TOKEN"):
                 path = values.get(f"{name}_FILE")
                 if path and not values.get(name):
-                    values[name] = Path(path).expanduser().read_text().strip()
+                    values[name] = _content(f"{name}_FILE", Path(path).expanduser())
         return values
 
     @model_validator(mode="after")
@@ -107,6 +123,19 @@ class Settings(BaseSettings):
     @classmethod
     def _absolute(cls, value: Path | None) -> Path | None:
         return None if value is None else Path(os.path.abspath(value.expanduser()))  # noqa: PTH100
+
+
+def _content(name: str, path: Path) -> str:
+    """A file's text without the line ends that editors add."""
+    try:
+        text = path.read_text().rstrip("\r\n")
+    except OSError as error:
+        raise ValueError(f"the file of {name}, {path}, cannot be read: {error.strerror}") from None
+    except UnicodeDecodeError:
+        raise ValueError(f"the file of {name}, {path}, is no UTF-8 text") from None
+    if not text:
+        raise ValueError(f"the file of {name}, {path}, is empty")
+    return text
 
 
 def variable(name: str) -> str:

@@ -5,6 +5,7 @@ import sys
 from typing import Any, Literal
 
 from cyclopts import App
+from pydantic import SecretStr
 from rich.console import Console
 
 from jesse_mcp.settings import Settings, variable
@@ -32,10 +33,14 @@ def client_config(client: Client = "generic") -> None:
     client
         Whose format to print.
     """
-    Console(stderr=True).print(f"put this into {_WHERE[client]}:", highlight=False)
+    settings = Settings()
+    notes = Console(stderr=True, soft_wrap=True, highlight=False, markup=False)
+    notes.print(f"put this into {_WHERE[client]}:")
     Console(soft_wrap=True).print(
-        json.dumps(configuration(client, Settings()), indent=2), highlight=False, markup=False
+        json.dumps(configuration(client, settings), indent=2), highlight=False, markup=False
     )
+    for name in _left_out(settings):
+        notes.print(f"{name} is left out: name a file in {name}_FILE, readable by you only, or add it there")
 
 
 def configuration(client: Client, settings: Settings) -> dict[str, Any]:
@@ -45,10 +50,19 @@ def configuration(client: Client, settings: Settings) -> dict[str, Any]:
     carried = {
         variable(name): str(value)
         for name, value in settings.model_dump(mode="json").items()
-        if name in settings.model_fields_set and value is not None
+        if name in settings.model_fields_set and value is not None and name not in _secrets(settings)
     }
     if carried:
         entry["env"] = carried
     if client == "vscode":
         return {"servers": {"jesse": {"type": "stdio", **entry}}}
     return {"mcpServers": {"jesse": entry}}
+
+
+def _secrets(settings: Settings) -> list[str]:
+    return [name for name in Settings.model_fields if isinstance(getattr(settings, name), SecretStr)]
+
+
+def _left_out(settings: Settings) -> list[str]:
+    """Secrets that came by their variable: a configuration file is no place for them."""
+    return [variable(name) for name in _secrets(settings) if getattr(settings, f"{name}_file") is None]

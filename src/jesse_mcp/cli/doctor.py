@@ -51,7 +51,8 @@ def _settings_table(settings: Settings) -> Table:
     table = Table("setting", "value", "from")
     for name, value in settings.model_dump(mode="json").items():
         origin = "environment" if name in settings.model_fields_set else "default"
-        table.add_row(variable(name), Text("managed" if value is None else str(value)), origin)
+        unset = "managed" if name == "jesse_python" else "not set"
+        table.add_row(variable(name), Text(unset if value is None else str(value)), origin)
     return table
 
 

@@ -48,9 +48,12 @@ def main() -> None:
 
 
 def _explained(error: ValidationError) -> Iterator[str]:
-    """What is wrong, in the words of the person who set it."""
+    """What is wrong, in the words of the person who set it; what was received, unless it may be secret."""
     for problem in error.errors(include_url=False):
         where = ".".join(str(part) for part in problem["loc"])
+        received = f"; received {problem['input']!r}"
         if error.title == Settings.__name__:
-            where = f"setting {variable(where)}"
-        yield f"invalid {where}: {problem['msg']}; received {problem['input']!r}"
+            where = f"setting {variable(where)}" if where else "settings"
+            if not where.startswith("setting JESSE_MCP_"):
+                received = ""
+        yield f"invalid {where}: {problem['msg']}{received}"

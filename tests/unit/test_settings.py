@@ -1,0 +1,202 @@
+"""Every variable that is read, what is refused, and that no secret is shown."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pydantic import ValidationError
+from rich.console import Console
+
+from jesse_mcp.cli import doctor, main
+from jesse_mcp.cli.client_config import configuration
+from jesse_mcp.settings import Settings, variable
+
+SECRET = "sentinel-51c0"  # noqa: S105  (a value to look for)
+ADDRESS = "http://127.0.0.1:9000"
+
+
+@pytest.fixture(autouse=True)
+def bare(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in Settings.model_fields:
+        monkeypatch.delenv(variable(name), raising=False)
+
+
+@pytest.fixture
+def secrets(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("JESSE_PASSWORD", SECRET)
+    monkeypatch.setenv("JESSE_API_TOKEN", SECRET)
+
+
+VALUES: dict[str, tuple[str, Any]] = {
+    "home": ("/tmp/h", Path("/tmp/h")),  # noqa: S108
+    "cache": ("/tmp/c", Path("/tmp/c")),  # noqa: S108
+    "jesse_python": ("/opt/python", Path("/opt/python")),
+    "engine": ("embedded", "embedded"),
+    "jesse_url": (f" {ADDRESS}/prefix/ ", f"{ADDRESS}/prefix"),
+    "jesse_password": (SECRET, SECRET),
+    "jesse_password_file": ("/dev/null", Path("/dev/null")),
+    "jesse_api_token": (SECRET, SECRET),
+    "jesse_api_token_file": ("/dev/null", Path("/dev/null")),
+    "dashboard_runs": ("3", 3),
+    "workers": ("5", 5),
+    "run_timeout": ("12.5", 12.5),
+    "run_memory_mb": ("100", 100),
+    "prewarm": ("false", False),
+    "log_level": ("debug", "DEBUG"),
+}
+
+
+def test_every_setting_has_a_value_here_and_a_description() -> None:
+    assert list(VALUES) == list(Settings.model_fields)
+    assert all(field.description for field in Settings.model_fields.values())
+
+
+@pytest.mark.parametrize("name", VALUES)
+def test_a_variable_is_read(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    text, value = VALUES[name]
+    if name.endswith("_file"):  # the secret itself wins over its file
+        monkeypatch.setenv(variable(name.removesuffix("_file")), SECRET)
+    monkeypatch.setenv(variable(name), text)
+    settings = Settings()
+    found = getattr(settings, name)
+    assert (found.get_secret_value() if hasattr(found, "get_secret_value") else found) == value
+    assert name in settings.model_fields_set
+
+
+@pytest.mark.parametrize("name", VALUES)
+def test_an_empty_variable_means_the_default(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    default = getattr(Settings(), name)
+    monkeypatch.setenv(variable(name), "")
+    assert getattr(Settings(), name) == default
+
+
+@pytest.mark.parametrize("name", ["JESSE_PASSWORD", "JESSE_API_TOKEN"])
+@pytest.mark.parametrize("ending", ["", "\n", "\r\n"])
+def test_a_secret_may_be_in_a_file(
+    name: str, ending: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "secret").write_text(SECRET + ending, newline="")
+    monkeypatch.setenv(f"{name}_FILE", str(tmp_path / "secret"))
+    found = getattr(Settings(), name.lower())
+    assert found.get_secret_value() == SECRET
+
+
+@pytest.mark.usefixtures("secrets")
+def test_a_secret_wins_over_its_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("JESSE_PASSWORD_FILE", str(tmp_path / "missing"))
+    password = Settings().jesse_password
+    assert password is not None
+    assert password.get_secret_value() == SECRET
+
+
+@pytest.mark.parametrize(
+    ("variables", "dashboard"),
+    [
+        ({}, False),
+        ({"JESSE_URL": ADDRESS}, True),
+        ({"JESSE_URL": ADDRESS, "JESSE_MCP_ENGINE": "embedded"}, False),
+        ({"JESSE_URL": ADDRESS, "JESSE_MCP_ENGINE": "dashboard"}, True),
+        ({"JESSE_PASSWORD": SECRET}, False),
+    ],
+)
+def test_which_engine_is_used(
+    variables: dict[str, str], dashboard: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    assert Settings().uses_dashboard is dashboard
+
+
+FAULTS = {
+    "no scheme": ({"JESSE_URL": "localhost:9000"}, "invalid setting JESSE_URL: ", "http://HOST:PORT"),
+    "other scheme": ({"JESSE_URL": "ftp://host"}, "invalid setting JESSE_URL: ", "http://HOST:PORT"),
+    "no host": ({"JESSE_URL": "http://"}, "invalid setting JESSE_URL: ", "http://HOST:PORT"),
+    "port": ({"JESSE_URL": "http://host:99999"}, "invalid setting JESSE_URL: ", "range"),
+    "port zero": ({"JESSE_URL": "http://host:0"}, "invalid setting JESSE_URL: ", "range"),
+    "bracket": ({"JESSE_URL": "http://[::1"}, "invalid setting JESSE_URL: ", "IPv6"),
+    "credentials": (
+        {"JESSE_URL": f"http://me:{SECRET}@host:9000"},
+        "invalid setting JESSE_URL: ",
+        "JESSE_PASSWORD",
+    ),
+    "query": ({"JESSE_URL": f"{ADDRESS}?token={SECRET}"}, "invalid setting JESSE_URL: ", "JESSE_API_TOKEN"),
+    "no address": ({"JESSE_MCP_ENGINE": "dashboard"}, "invalid settings: ", "needs JESSE_URL"),
+    "no engine": ({"JESSE_MCP_ENGINE": "cloud"}, "invalid setting JESSE_MCP_ENGINE: ", "'cloud'"),
+    "runs": ({"JESSE_MCP_DASHBOARD_RUNS": "0"}, "invalid setting JESSE_MCP_DASHBOARD_RUNS: ", "'0'"),
+    "token": ({"JESSE_API_TOKEN": f"{SECRET} ö"}, "invalid setting JESSE_API_TOKEN: ", "ASCII"),
+    "no file": ({"JESSE_PASSWORD_FILE": "/nowhere/at-all"}, "invalid settings: ", "/nowhere/at-all"),
+    "folder": ({"JESSE_API_TOKEN_FILE": "/"}, "invalid settings: ", "JESSE_API_TOKEN_FILE"),
+    "empty file": ({"JESSE_PASSWORD_FILE": "/dev/null"}, "invalid settings: ", "is empty"),
+}
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_a_bad_setting_is_explained_without_a_secret(
+    fault: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    variables, begin, words = FAULTS[fault]
+    monkeypatch.setenv("JESSE_PASSWORD" if "PASSWORD" not in str(variables) else "JESSE_API_TOKEN", SECRET)
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(ValidationError) as caught:
+        Settings()
+    assert SECRET not in str(caught.value)
+    monkeypatch.setattr("sys.argv", ["jesse-mcp", "doctor"])
+    with pytest.raises(SystemExit) as ended:
+        main.main()
+    shown = capsys.readouterr()
+    assert (ended.value.code, shown.out) == (1, "")
+    assert begin in shown.err
+    assert words in shown.err
+    assert "Traceback" not in shown.err
+    assert SECRET not in shown.err
+
+
+def test_a_file_that_is_no_text(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "secret").write_bytes(b"\xff\xfe")
+    monkeypatch.setenv("JESSE_PASSWORD_FILE", str(tmp_path / "secret"))
+    with pytest.raises(ValidationError, match="no UTF-8 text"):
+        Settings()
+
+
+@pytest.mark.usefixtures("secrets")
+def test_no_secret_is_shown(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("JESSE_URL", ADDRESS)
+    settings = Settings()
+    console = Console(width=300)
+    with console.capture() as captured:
+        console.print(doctor._settings_table(settings))
+    table = captured.get()
+    assert "**********" in table
+    for shown in (repr(settings), str(settings), settings.model_dump_json(), str(vars(settings)), table):
+        assert SECRET not in shown
+
+
+CLIENTS = ("claude-desktop", "claude-code", "cursor", "vscode", "generic")
+
+
+@pytest.fixture(params=CLIENTS)
+def carried(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    monkeypatch.setenv("JESSE_URL", ADDRESS)
+    client: str = request.param
+    return client
+
+
+@pytest.mark.usefixtures("secrets")
+def test_a_client_configuration_holds_no_secret_and_no_stars_in_its_place(carried: Any) -> None:
+    text = json.dumps(configuration(carried, Settings()))
+    assert ADDRESS in text
+    assert SECRET not in text
+    assert "***" not in text
+
+
+def test_a_client_configuration_points_at_the_file_of_a_secret(
+    carried: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "secret").write_text(SECRET)
+    monkeypatch.setenv("JESSE_PASSWORD_FILE", str(tmp_path / "secret"))
+    text = json.dumps(configuration(carried, Settings()))
+    assert f'"JESSE_PASSWORD_FILE": "{tmp_path}/secret"' in text
+    assert SECRET not in text
+    assert 'JESSE_PASSWORD"' not in text
