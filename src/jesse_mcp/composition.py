@@ -21,11 +21,13 @@ from jesse_mcp.domain.errors import ErrorCode, ResearchError
 from jesse_mcp.domain.exchanges import resolve_exchange
 from jesse_mcp.services.backtest_plan import BacktestPlanner
 from jesse_mcp.services.backtests import BacktestService
+from jesse_mcp.services.campaign import CampaignService
 from jesse_mcp.services.candle_import import CandleImportService
 from jesse_mcp.services.candle_quality import CandleQualityService
 from jesse_mcp.services.candles import CandleService
 from jesse_mcp.services.experiments import ExperimentRunner
 from jesse_mcp.services.jobs import JobService
+from jesse_mcp.services.monte_carlo import MonteCarloService
 from jesse_mcp.services.runs import RunService
 from jesse_mcp.services.strategies import StrategyService
 from jesse_mcp.services.system import SystemService
@@ -71,6 +73,8 @@ class Application:
             self.engine, candle_store, runs, ledger, CandleQualityService(candle_store)
         )
         self.backtests = BacktestService(planner, experiments, self.jobs)
+        campaigns = CampaignService(planner, experiments)
+        self.monte_carlo = MonteCarloService(runs, campaigns, self.jobs)
         self.system = SystemService(
             __version__, settings.home, self.engine, candle_store, strategy_store, runs, jobs, ledger
         )

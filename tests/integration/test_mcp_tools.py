@@ -92,6 +92,7 @@ REQUIRED: dict[str, Arguments] = {
     "run_list": {},
     "run_get": lambda w: {"run_id": w.runs[0]},
     "run_compare": lambda w: {"run_ids": w.runs},
+    "monte_carlo": lambda w: {"run_id": w.runs[0], "method": "trades_shuffle"},
     "job_list": {},
     "job_get": lambda w: {"job_id": w.job},
     "job_cancel": lambda w: {"job_id": w.endless_job()},
@@ -159,6 +160,30 @@ EVERY: dict[str, list[Arguments]] = {
         }
     ],
     "run_compare": [lambda w: {"run_ids": w.runs, "metrics": ["total", "fee"]}],
+    "monte_carlo": [
+        lambda w: {
+            "run_id": w.runs[0],
+            "method": "returns_block",
+            "simulations": 50,
+            "seed": 3,
+            "block_length": 2,
+            "ruin_threshold": 0.9,
+            "quantiles": [0.1, 0.9],
+            "wait_seconds": 30,
+        },
+        lambda w: {
+            "run_id": w.runs[0],
+            "method": "candles",
+            "simulations": 2,
+            "pipeline": "gaussian_noise",
+            "pipeline_parameters": {
+                "batch_size": 1440,
+                "close_sigma": 0.001,
+                "high_sigma": 0,
+                "low_sigma": 0,
+            },
+        },
+    ],
     "job_list": [{"state": "done", "limit": 1, "offset": 1}],
     "job_get": [lambda w: {"job_id": w.job, "wait_seconds": 1}],
     "job_cancel": [lambda w: {"job_id": w.endless_job()}],
@@ -208,6 +233,7 @@ def run(**changes: Any) -> dict[str, Any]:
     return {**RUN, "strategy": "Mine", **changes}
 
 
+SHUFFLE = {"run_id": "run_none", "method": "trades_shuffle"}
 ROUTE = {"strategy": "Mine", "symbol": "BTC-USDT", "timeframe": "1h"}
 
 #: Tool, arguments, code, and what the message or the hint must say.
@@ -296,6 +322,17 @@ WRONG: list[tuple[str, dict[str, Any], str, str]] = [
     ("run_get", {"run_id": "run_none", "include": ["everything"]}, "invalid_argument", "provenance"),
     ("run_compare", {"run_ids": ["run_a"]}, "invalid_argument", "2 to 20"),
     ("run_compare", {"run_ids": ["run_a", "run_b"]}, "run_not_found", "run_"),
+    ("monte_carlo", {"run_id": "run_none", "method": "trades_shuffle"}, "run_not_found", "run_list"),
+    ("monte_carlo", {"run_id": "run_none", "method": "astrology"}, "invalid_argument", "returns_block"),
+    ("monte_carlo", {**SHUFFLE, "simulations": 0}, "invalid_argument", "simulations is 0"),
+    ("monte_carlo", {**SHUFFLE, "simulations": 1_000_001}, "invalid_argument", "1,000,000"),
+    ("monte_carlo", {**SHUFFLE, "method": "candles", "simulations": 1001}, "invalid_argument", "1,000"),
+    ("monte_carlo", {**SHUFFLE, "seed": -1}, "invalid_argument", "seed"),
+    ("monte_carlo", {**SHUFFLE, "ruin_threshold": 1}, "invalid_argument", "ruin_threshold"),
+    ("monte_carlo", {**SHUFFLE, "quantiles": [1.5]}, "invalid_argument", "quantiles"),
+    ("monte_carlo", {**SHUFFLE, "quantiles": []}, "invalid_argument", "quantiles"),
+    ("monte_carlo", {**SHUFFLE, "block_length": 3}, "invalid_argument", "block_length"),
+    ("monte_carlo", {**SHUFFLE, "pipeline": "gaussian_noise"}, "invalid_argument", "pipeline"),
     ("job_list", {"state": "sleeping"}, "invalid_argument", "running"),
     ("job_list", {"offset": 10**30}, "invalid_argument", "offset"),
     ("job_get", {"job_id": "job_none"}, "job_not_found", "job_list"),
@@ -349,7 +386,7 @@ def test_the_list_of_tools_is_complete_and_short(world: World) -> None:
     table = [line.split("|")[1] for line in readme.splitlines() if line.startswith("| `")]
     in_readme = {name for cell in table for name in re.findall(r"`([a-z_]+)`", cell)}
     assert set(tools) == in_readme == set(REQUIRED)
-    assert len(json.dumps({"tools": list(tools.values())})) <= 40_000
+    assert len(json.dumps({"tools": list(tools.values())})) <= 46_000
     for name, tool in tools.items():
         assert len(json.dumps(tool)) <= 7_000, name
         assert tool["title"], name

@@ -10,6 +10,7 @@ ExchangeType = Literal["spot", "futures"]
 LeverageMode = Literal["cross", "isolated"]
 GapPolicy = Literal["refuse", "observed"]
 HyperparameterValue = bool | int | float | str
+PipelineName = Literal["moving_block_bootstrap", "gaussian_noise", "gaussian_resampler"]
 
 
 class Route(Value):
@@ -26,6 +27,15 @@ class DataRoute(Value):
     symbol: str
     timeframe: str
     exchange: str | None = Field(default=None, description="defaults to the exchange of the run")
+
+
+class CandlePipeline(Value):
+    """One of Jesse's candle pipelines: the candles traded on are altered, those of the warm-up are not."""
+
+    name: PipelineName
+    seed: int = Field(ge=0, lt=2**32)
+    batch_size: int = Field(ge=2, description="minutes altered at a time")
+    parameters: dict[str, float] = Field(default_factory=dict, description="in the words of Jesse's class")
 
 
 class BacktestRequest(Value):
@@ -51,6 +61,7 @@ class BacktestRequest(Value):
     gaps: GapPolicy = Field(
         default="refuse", description="'observed': minutes are missing, and the run used those there are"
     )
+    pipeline: CandlePipeline | None = None
 
 
 class CandleSlice(Value):

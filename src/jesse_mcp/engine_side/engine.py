@@ -18,6 +18,7 @@ from jesse.routes import router
 from jesse.services.db import database
 from jesse.store import store
 from jesse.version import __version__ as jesse_version
+from pipelines import pipeline
 from priming import rehearse
 from projects import load_strategies
 
@@ -91,6 +92,7 @@ def run(request: dict[str, Any], project: Path, capture: Capture) -> dict[str, A
     # Equal requests are the same experiment, also for strategies that draw random numbers.
     random.seed(0)
     np.random.seed(0)
+    altered = pipeline(request["pipeline"])
     classes = load_strategies(project, [route["strategy"] for route in request["routes"]])
     hyperparameters = complete(classes, request["hyperparameters"])
     trading, warm_up_candles = _candles(request["candles"])
@@ -106,6 +108,7 @@ def run(request: dict[str, Any], project: Path, capture: Capture) -> dict[str, A
             warm_up_candles or None,
             hyperparameters=hyperparameters,
             fast_mode=request["fast_mode"],
+            **altered,
         )
     finally:
         research.simulator = original

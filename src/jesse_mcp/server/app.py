@@ -11,6 +11,7 @@ from jesse_mcp.server import (
     backtest_tools,
     candle_tools,
     job_tools,
+    monte_carlo_tools,
     run_tools,
     strategy_tools,
     system_tools,
@@ -46,6 +47,14 @@ def build_server(application: Application) -> FastMCP:
         middleware=[ErrorMiddleware()],
         on_duplicate="error",
     )
-    for tools in (system_tools, candle_tools, strategy_tools, backtest_tools, run_tools, job_tools):
+    for tools in (
+        system_tools,
+        candle_tools,
+        strategy_tools,
+        backtest_tools,
+        run_tools,
+        monte_carlo_tools,
+        job_tools,
+    ):
         tools.register(server, application)
     return server

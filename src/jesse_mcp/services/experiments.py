@@ -83,7 +83,7 @@ class ExperimentRunner:
             outcome = await self._outcome(plan, progress, attempts)
         except ResearchError:
             # A failed attempt is an attempt all the same.
-            await asyncio.to_thread(self._ledger.record, _trial(plan, None, None))
+            await asyncio.to_thread(self._count, plan, None, None)
             raise
         finally:
             await asyncio.gather(quality, return_exceptions=True)
@@ -148,8 +148,13 @@ class ExperimentRunner:
             warnings=plan.warnings + candle_warnings + _outcome_warnings(outcome),
         )
         self._runs.add(record)
-        self._ledger.record(_trial(plan, record.run_id, outcome))
+        self._count(plan, record.run_id, outcome)
         return record
+
+    def _count(self, plan: Plan, run_id: str | None, outcome: EngineOutcome | None) -> None:
+        # A run repeated on altered candles says what the one it repeats is worth; it tries nothing new.
+        if plan.run.request.pipeline is None:
+            self._ledger.record(_trial(plan, run_id, outcome))
 
     def _benchmark(self, plan: Plan) -> dict[str, Any]:
         """Holding each traded symbol, and all of them with equal shares of the balance."""

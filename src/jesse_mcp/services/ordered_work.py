@@ -2,14 +2,14 @@
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from typing import TypeVar
 
 T = TypeVar("T")
 Piece = Callable[[], Awaitable[T]]
 
 
-async def in_order(pieces: AsyncIterator[Piece[T]], ahead: int) -> AsyncIterator[T]:
+async def in_order(pieces: AsyncIterator[Piece[T]], ahead: int) -> AsyncGenerator[T, None]:
     """The result of every piece, in order, whatever the order of completion.
 
     Piece ``n`` is taken from ``pieces`` exactly when result ``n - ahead`` has been consumed, so a source that

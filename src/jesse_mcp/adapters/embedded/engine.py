@@ -181,6 +181,7 @@ def _message(run: EngineRun, project: Path, memory_mb: int) -> dict[str, Any]:
         "candles": [part.model_dump() for part in run.candles],
         "hyperparameters": request.hyperparameters,
         "fast_mode": request.fast_mode,
+        "pipeline": None if request.pipeline is None else request.pipeline.model_dump(),
     }
 
 

@@ -1,0 +1,200 @@
+"""A run repeated on candles altered by one of Jesse's pipelines."""
+
+import asyncio
+import hashlib
+import json
+from collections.abc import AsyncIterator
+from contextlib import aclosing
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any
+
+import numpy as np
+
+from jesse_mcp.analytics.equity_paths import PathStatistics, path_statistics
+from jesse_mcp.domain.backtests import BacktestRequest, CandlePipeline, EngineOutcome
+from jesse_mcp.domain.errors import ErrorCode, ResearchError
+from jesse_mcp.domain.runs import RunRecord
+from jesse_mcp.domain.timeframes import iso_date
+from jesse_mcp.ports.records import RunStore
+from jesse_mcp.services.backtest_plan import Plan
+from jesse_mcp.services.backtest_request import BacktestArguments
+from jesse_mcp.services.campaign import Answered, Campaign, CampaignService, Refused
+from jesse_mcp.services.jobs import JobReporter
+from jesse_mcp.services.monte_carlo_report import Evidence
+from jesse_mcp.services.monte_carlo_request import MonteCarloArguments, pipeline_of
+from jesse_mcp.services.ordered_work import Piece, in_order
+
+#: Those Jesse's own Monte Carlo describes.
+METRICS = (
+    "net_profit_percentage",
+    "max_drawdown",
+    "sharpe_ratio",
+    "calmar_ratio",
+    "annual_return",
+    "win_rate",
+    "total",
+)
+_FAILURES_SHOWN = 10
+
+
+@dataclass(frozen=True)
+class _Scenario:
+    """The part of a finished scenario that is kept in memory."""
+
+    run_id: str
+    path: PathStatistics
+    metrics: dict[str, float]
+
+
+class CandleScenarios:
+    """Plans and runs the scenarios of one analysis."""
+
+    def __init__(self, campaigns: CampaignService, runs: RunStore) -> None:
+        self._campaigns = campaigns
+        self._runs = runs
+
+    def prepare(self, arguments: MonteCarloArguments, record: RunRecord) -> tuple[Campaign, tuple[Plan, ...]]:
+        """The plan of every scenario. Blocks.
+
+        Raises:
+            ResearchError: ``invalid_argument`` when the run cannot be repeated, because its code, candles or
+                engine are no longer the same, and what planning raises.
+        """
+        request = BacktestRequest.model_validate(record.request)
+        if request.pipeline is not None:
+            raise _not_this_run(record, "it is a run on altered candles itself", "give the run it repeats")
+        first = pipeline_of(arguments, request)
+        campaign = self._campaigns.open("scenario")
+        plan = campaign.plan(_arguments(request))
+        if plan.fingerprint != record.fingerprint:
+            raise _not_this_run(
+                record,
+                f"{_changed(plan, record)} changed since",
+                "run it again with backtest, use the new id",
+            )
+        pipelines = (
+            first.model_copy(update={"seed": first.seed + number}) for number in range(arguments.wanted)
+        )
+        return campaign, tuple(_altered(plan, pipeline) for pipeline in pipelines)
+
+    async def run(
+        self, campaign: Campaign, plans: tuple[Plan, ...], record: RunRecord, reporter: JobReporter
+    ) -> Evidence:
+        """Run all scenarios; those stored already are not run again.
+
+        Raises:
+            ResearchError: of the first scenario when all of them fail, or what no run can survive.
+        """
+        done: list[_Scenario] = []
+        failed: list[tuple[int, ResearchError]] = []
+
+        async def pieces() -> AsyncIterator[Piece[_Scenario | Refused]]:
+            for plan in plans:
+                yield partial(self._one, campaign, plan, reporter)
+
+        async with aclosing(in_order(pieces(), campaign.capacity)) as results:
+            number = 0
+            async for result in results:
+                number += 1
+                if isinstance(result, Refused):
+                    failed.append((number, result.error))
+                else:
+                    done.append(result)
+                reporter.progress(number / len(plans), f"{number} of {len(plans)} scenarios")
+        if not done:
+            raise failed[0][1]
+        return _evidence(plans, record, done, failed)
+
+    async def _one(self, campaign: Campaign, plan: Plan, reporter: JobReporter) -> _Scenario | Refused:
+        answer = await campaign.run(plan, lambda _fraction, _message: reporter.started())
+        if isinstance(answer, Refused):
+            return answer
+        return await asyncio.to_thread(self._read, answer)
+
+    def _read(self, answer: Answered) -> _Scenario:
+        outcome = self._runs.get(answer.run_id).outcome
+        numbers = {
+            name: float(value)
+            for name in METRICS
+            if isinstance(value := outcome.metrics.get(name), int | float)
+        }
+        return _Scenario(answer.run_id, _path(outcome), numbers)
+
+
+def _evidence(
+    plans: tuple[Plan, ...],
+    record: RunRecord,
+    done: list[_Scenario],
+    failed: list[tuple[int, ResearchError]],
+) -> Evidence:
+    columns = zip(*(scenario.path for scenario in done), strict=True)
+    paths = PathStatistics(*(np.concatenate(column) for column in columns))
+    metrics = {}
+    for name in METRICS:
+        values = np.array([s.metrics[name] for s in done if name in s.metrics], dtype=np.float64)
+        original = record.outcome.metrics.get(name)
+        metrics[f"jesse_{name}"] = (values, float(original) if isinstance(original, int | float) else None)
+    shown = tuple(
+        {"scenario": number, "code": error.code.value, "message": error.message[:300]}
+        for number, error in failed[:_FAILURES_SHOWN]
+    )
+    remarks = (
+        (f"{len(failed)} of {len(plans)} scenarios failed and are in no distribution",) if failed else ()
+    )
+    pipeline = plans[0].run.request.pipeline
+    return Evidence(
+        sample_size=len(done),
+        paths=paths,
+        original=_path(record.outcome),
+        pipeline=None if pipeline is None else pipeline.model_dump(),
+        metrics=metrics,
+        failed=shown,
+        extremes={
+            "worst": done[int(np.argmin(paths.final_balance))].run_id,
+            "best": done[int(np.argmax(paths.final_balance))].run_id,
+        },
+        remarks=remarks,
+    )
+
+
+def _path(outcome: EngineOutcome) -> PathStatistics:
+    balances = np.array([[point.balance for point in outcome.equity]], dtype=np.float64)
+    if balances.size == 0:
+        raise ResearchError(
+            ErrorCode.ENGINE_FAILED,
+            f"Jesse handed back no daily balance: {outcome.equity_missing_reason or 'no reason given'}",
+            hint="choose a longer period",
+        )
+    return path_statistics(np.maximum(balances[:, 1:], 0.0), float(balances[0, 0]))
+
+
+def _arguments(request: BacktestRequest) -> BacktestArguments:
+    same = request.model_dump(exclude={"start_ms", "end_ms", "pipeline"})
+    return BacktestArguments.model_validate(
+        {**same, "start_date": iso_date(request.start_ms), "end_date": iso_date(request.end_ms)}
+    )
+
+
+def _altered(plan: Plan, pipeline: CandlePipeline) -> Plan:
+    # Buying and holding is done on the real candles, so it says nothing about a scenario.
+    request = plan.run.request.model_copy(update={"pipeline": pipeline, "benchmark": False})
+    identity = json.dumps([plan.fingerprint, pipeline.model_dump()], sort_keys=True)
+    return replace(
+        plan,
+        run=plan.run.model_copy(update={"request": request}),
+        fingerprint=hashlib.sha256(identity.encode()).hexdigest(),
+    )
+
+
+def _changed(plan: Plan, record: RunRecord) -> str:
+    if plan.code_hash != record.code_hash:
+        return "the code of its strategy has"
+    if plan.candle_hashes != record.candle_hashes:
+        return "its candles have"
+    return "the engine has"
+
+
+def _not_this_run(record: RunRecord, why: str, hint: str) -> ResearchError:
+    message: Any = f"{record.run_id} cannot be repeated on altered candles: {why}"
+    return ResearchError(ErrorCode.INVALID_ARGUMENT, message, hint=hint)

@@ -1,0 +1,184 @@
+"""What might have become of a run: its trades, its returns or its candles drawn again and again."""
+
+import asyncio
+import threading
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field
+
+from jesse_mcp.analytics.monte_carlo import Simulations, simulate
+from jesse_mcp.domain.backtests import BacktestRequest, EngineOutcome
+from jesse_mcp.domain.errors import ResearchError
+from jesse_mcp.domain.jobs import JobState
+from jesse_mcp.domain.model import Value
+from jesse_mcp.domain.runs import RunRecord
+from jesse_mcp.ports.records import RunStore
+from jesse_mcp.services.campaign import CampaignService
+from jesse_mcp.services.candle_scenarios import CandleScenarios
+from jesse_mcp.services.jobs import JobReporter, JobService, ProgressListener, Work
+from jesse_mcp.services.monte_carlo_report import Evidence, MonteCarloResult, balances_differ, report
+from jesse_mcp.services.monte_carlo_request import MonteCarloArguments, check, check_block_length
+
+
+class MonteCarloAnswer(Value):
+    """The analysis, or the job that is still working on it."""
+
+    state: JobState
+    job_id: str
+    progress: float | None
+    message: str | None
+    result: MonteCarloResult | None = Field(description="null until done")
+
+
+class MonteCarloService:
+    """The ``monte_carlo`` use case."""
+
+    def __init__(self, runs: RunStore, campaigns: CampaignService, jobs: JobService) -> None:
+        self._runs = runs
+        self._scenarios = CandleScenarios(campaigns, runs)
+        self._jobs = jobs
+
+    async def analyse(
+        self,
+        arguments: MonteCarloArguments,
+        *,
+        wait_seconds: float,
+        on_progress: ProgressListener | None = None,
+    ) -> MonteCarloAnswer:
+        """Simulate as a job.
+
+        Args:
+            wait_seconds: how long to wait for the answer; the job goes on after that.
+
+        Raises:
+            ResearchError: ``run_not_found``; ``invalid_argument`` naming the argument; for ``candles`` what
+                planning a backtest raises, or the error of the job when it fails in that time.
+        """
+        check(arguments)
+        record = await asyncio.to_thread(self._runs.get, arguments.run_id)
+        work = await self._work(arguments, record)
+        request = arguments.model_dump(mode="json", exclude_none=True)
+        job = await self._jobs.submit("monte_carlo", request, work)
+        job = await self._jobs.wait(job.job_id, wait_seconds, on_progress)
+        if job.error is not None:
+            error = ResearchError.from_dict(job.error)
+            error.details.setdefault("job_id", job.job_id)
+            raise error
+        return MonteCarloAnswer(
+            state=job.state,
+            job_id=job.job_id,
+            progress=job.progress,
+            message=job.message,
+            result=None if job.result is None else MonteCarloResult.model_validate(job.result),
+        )
+
+    async def _work(self, arguments: MonteCarloArguments, record: RunRecord) -> Work:
+        start = BacktestRequest.model_validate(record.request).starting_balance
+        if arguments.method == "candles":
+            campaign, plans = await asyncio.to_thread(self._scenarios.prepare, arguments, record)
+
+            async def repeat(reporter: JobReporter) -> None:
+                found = await self._scenarios.run(campaign, plans, record, reporter)
+                reporter.result(report(arguments, start, found).model_dump(mode="json"))
+
+            return repeat
+
+        values, reason, remarks = _sample(arguments, record, start)
+        if reason is None and arguments.method.startswith("returns"):
+            check_block_length(arguments, len(values))
+
+        async def resample(reporter: JobReporter) -> None:
+            reporter.started()
+            found = Evidence(sample_size=len(values), reason=reason, remarks=remarks)
+            if reason is None:
+                simulated = await _simulated(arguments, values, start, reporter)
+                found = Evidence(
+                    sample_size=len(values),
+                    paths=simulated.paths,
+                    original=simulated.original,
+                    block_length=simulated.block_length,
+                    remarks=remarks,
+                )
+            result = await asyncio.to_thread(report, arguments, start, found)
+            reporter.result(result.model_dump(mode="json"))
+
+        return resample
+
+
+class _Sample(NamedTuple):
+    """What is resampled, why it cannot be, and what has to be said about it."""
+
+    values: NDArray[np.float64]
+    reason: str | None = None
+    remarks: tuple[str, ...] = ()
+
+
+def _sample(arguments: MonteCarloArguments, record: RunRecord, start: float) -> _Sample:
+    outcome = record.outcome
+    return _profits(outcome, start) if arguments.method.startswith("trades") else _returns(outcome)
+
+
+def _profits(outcome: EngineOutcome, start: float) -> _Sample:
+    profits = np.array([trade.pnl for trade in outcome.trades], dtype=np.float64)
+    if not len(profits):
+        return _Sample(profits, "the run closed no trade")
+    explained = start + float(profits.sum())
+    ended = outcome.metrics.get("finishing_balance")
+    if isinstance(ended, int | float) and balances_differ(explained, float(ended)):
+        remark = (
+            f"the closed trades lead from {start:,.2f} to {explained:,.2f}, the run ended at {ended:,.2f}: "
+            "only closed trades are resampled"
+        )
+        return _Sample(profits, remarks=(remark,))
+    return _Sample(profits)
+
+
+def _returns(outcome: EngineOutcome) -> _Sample:
+    balances = np.array([point.balance for point in outcome.equity], dtype=np.float64)
+    nothing = np.empty(0)
+    if len(balances) < 2:
+        why = outcome.equity_missing_reason or f"the run has {len(balances)} daily balances"
+        return _Sample(nothing, f"there is no daily return: {why}")
+    if (balances[:-1] <= 0).any():
+        return _Sample(nothing, "the balance reached zero, after which there is no return")
+    with np.errstate(over="ignore"):
+        returns = balances[1:] / balances[:-1] - 1
+    if not np.isfinite(returns).all():
+        return _Sample(nothing, "a daily return leaves the range of a floating point number")
+    return _Sample(returns)
+
+
+async def _simulated(
+    arguments: MonteCarloArguments, values: NDArray[np.float64], start: float, reporter: JobReporter
+) -> Simulations:
+    """In a thread, which is told to stop when the job is."""
+    loop = asyncio.get_running_loop()
+    stop = threading.Event()
+
+    def told(fraction: float) -> None:
+        if stop.is_set():
+            raise InterruptedError
+        loop.call_soon_threadsafe(reporter.progress, fraction, "simulating")
+
+    def work() -> Simulations:
+        if arguments.method == "candles":
+            raise ValueError("candles are not resampled here")
+        return simulate(
+            arguments.method,
+            values,
+            start,
+            arguments.wanted,
+            arguments.seed,
+            block_length=arguments.block_length,
+            progress=told,
+        )
+
+    thread = asyncio.ensure_future(asyncio.to_thread(work))
+    try:
+        return await asyncio.shield(thread)
+    except asyncio.CancelledError:
+        stop.set()
+        await asyncio.gather(thread, return_exceptions=True)
+        raise
