@@ -60,7 +60,7 @@ class MirrorAge:
             return None
         age = self._now() - reading.began
         limit = max(self._trusted_seconds, self._patience * reading.seconds)
-        return reading if 0 <= age < limit and reading.began >= self._changed(key) else None
+        return reading if 0 <= age < limit and reading.began > self._changed(key) else None
 
     def note(self, key: SeriesKey, reading: Reading) -> None:
         """Keep a reading. Raises: ResearchError: ``storage_failed``. The caller holds :meth:`exclusive`."""
