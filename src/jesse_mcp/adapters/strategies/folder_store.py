@@ -1,7 +1,6 @@
 """Strategies in folders: ``<root>/strategies/<Name>/__init__.py``, the layout of a Jesse project."""
 
 import contextlib
-import difflib
 import os
 import shutil
 import tempfile
@@ -11,7 +10,8 @@ from pathlib import Path
 
 from filelock import FileLock
 
-from jesse_mcp.adapters.strategies.project_files import MAX_FILE_BYTES, ProjectFiles
+from jesse_mcp.adapters.strategies.changes import check_writable, encoded, is_name, not_found, read_only
+from jesse_mcp.adapters.strategies.project_files import ProjectFiles
 from jesse_mcp.adapters.strategies.source_bundle import STRATEGIES, SourceBundle
 from jesse_mcp.domain.errors import ErrorCode, ResearchError
 from jesse_mcp.domain.strategies import StrategySource, parse_strategy_name
@@ -31,7 +31,7 @@ class FolderStrategyStore:
     def __init__(self, root: Path, lock_seconds: float = 30.0) -> None:
         self._lock_seconds = lock_seconds
         self._user = ProjectFiles(root)
-        self._bundled = ProjectFiles(Path(__file__).parent / "bundled", mounted_at=STRATEGIES)
+        self._bundled = bundled_strategies()
 
     def names(self) -> dict[str, str]:
         """Name to origin (``'user'`` or ``'bundled'``), in alphabetical order."""
@@ -46,7 +46,7 @@ class FolderStrategyStore:
             ResearchError: ``strategy_not_found`` with the closest names, ``invalid_argument`` for a name
                 that is none or a link that leaves the project, ``strategy_invalid`` for what is not text.
         """
-        return self._project_of(name).read(_main_module(name))
+        return self._project_of(name).read(main_module(name))
 
     def source(self, names: frozenset[str]) -> StrategySource:
         """The files needed to run these strategies, helpers they import from the project included.
@@ -70,9 +70,9 @@ class FolderStrategyStore:
                 bundled name, ``storage_failed``.
         """
         parse_strategy_name(name)
-        content = _encoded(code)
+        content = encoded(code)
         with self._changing(name):
-            self._check_writable(name, overwrite)
+            check_writable(name, self.names(), overwrite)
             folder = self._user.path(f"{STRATEGIES}/{name}")
             created = not folder.exists()
             folder.mkdir(exist_ok=True)
@@ -91,7 +91,7 @@ class FolderStrategyStore:
         """
         project = self._project_of(name)
         if project is self._bundled:
-            raise _read_only(name)
+            raise read_only(name)
         with self._changing(name):
             self._project_of(name)  # another process may have been faster
             folder = self._user.path(f"{STRATEGIES}/{name}")
@@ -107,7 +107,7 @@ class FolderStrategyStore:
         return [
             name
             for name in project.children(STRATEGIES)
-            if _is_name(name) and project.holds(_main_module(name))
+            if is_name(name) and project.holds(main_module(name))
         ]
 
     def _project_of(self, name: str) -> ProjectFiles:
@@ -115,43 +115,9 @@ class FolderStrategyStore:
         parse_strategy_name(name)
         origin = self.names().get(name)
         if origin is None:
-            self._user.path(_main_module(name))  # says so if it is there but leads out of the project
-            raise self._not_found(name)
+            self._user.path(main_module(name))  # says so if it is there but leads out of the project
+            raise not_found(name, self.names())
         return self._user if origin == "user" else self._bundled
-
-    def _not_found(self, name: str) -> ResearchError:
-        names = self.names()
-        by_fold = {known.casefold(): known for known in names}
-        close = [
-            by_fold[match] for match in difflib.get_close_matches(name.casefold(), by_fold, n=3, cutoff=0.5)
-        ]
-        return ResearchError(
-            ErrorCode.STRATEGY_NOT_FOUND,
-            f"there is no strategy {name!r}",
-            hint=f"did you mean {' or '.join(close)}?"
-            if close
-            else "see strategy_list, or create it with strategy_write",
-            details={"closest": close, "count": len(names)},
-        )
-
-    def _check_writable(self, name: str, overwrite: bool) -> None:
-        names = self.names()
-        origin = names.get(name)
-        if origin == "bundled":
-            raise _read_only(name)
-        if origin == "user" and not overwrite:
-            raise ResearchError(
-                ErrorCode.STRATEGY_EXISTS,
-                f"there is a strategy {name!r} already",
-                hint="see it with strategy_read, then strategy_write with overwrite=true, or another name",
-            )
-        same = [known for known in names if known.casefold() == name.casefold() and known != name]
-        if origin is None and same:
-            raise ResearchError(
-                ErrorCode.STRATEGY_EXISTS,
-                f"{name!r} differs from the strategy {same[0]!r} only in upper and lower case",
-                hint=f"choose another name, or write {same[0]} itself",
-            )
 
     @contextlib.contextmanager
     def _changing(self, name: str) -> Iterator[None]:
@@ -170,34 +136,14 @@ class FolderStrategyStore:
             ) from error
 
 
-def _main_module(name: str) -> str:
+def bundled_strategies() -> ProjectFiles:
+    """The strategies that come with this package, as part of a project."""
+    return ProjectFiles(Path(__file__).parent / "bundled", mounted_at=STRATEGIES)
+
+
+def main_module(name: str) -> str:
+    """Where a strategy's class is, relative to the project."""
     return f"{STRATEGIES}/{name}/__init__.py"
-
-
-def _is_name(name: str) -> bool:
-    try:
-        parse_strategy_name(name)
-    except ResearchError:
-        return False
-    return True
-
-
-def _encoded(code: str) -> bytes:
-    try:
-        content = code.encode()
-    except UnicodeEncodeError as error:
-        raise ResearchError(
-            ErrorCode.INVALID_ARGUMENT,
-            f"the code holds a character that is no text, at position {error.start}",
-            hint="send the code as plain Unicode text",
-        ) from None
-    if len(content) > MAX_FILE_BYTES:
-        raise ResearchError(
-            ErrorCode.INVALID_ARGUMENT,
-            f"the code is {len(content)} bytes long",
-            hint=f"keep a strategy below {MAX_FILE_BYTES} bytes",
-        )
-    return content
 
 
 def _replace(target: Path, content: bytes) -> None:
@@ -213,11 +159,3 @@ def _replace(target: Path, content: bytes) -> None:
     except BaseException:
         Path(temporary).unlink(missing_ok=True)
         raise
-
-
-def _read_only(name: str) -> ResearchError:
-    return ResearchError(
-        ErrorCode.STRATEGY_READ_ONLY,
-        f"{name!r} is a bundled strategy and cannot be changed",
-        hint="take its code from strategy_read, rename the class, strategy_write it under the new name",
-    )

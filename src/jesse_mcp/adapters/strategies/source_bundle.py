@@ -1,15 +1,30 @@
 """Which files a strategy needs: its own folder and the project modules it imports, transitively."""
 
 import ast
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from typing import Protocol
 
-from jesse_mcp.adapters.strategies.project_files import MAX_FILE_BYTES, ProjectFiles
+from jesse_mcp.adapters.strategies.project_files import MAX_FILE_BYTES
 from jesse_mcp.domain.errors import ErrorCode, ResearchError
 
 STRATEGIES = "strategies"
 #: What Jesse itself reads beside a strategy that predicts with a trained model.
 _MODEL_FILES = ("model.pkl", "scaler.pkl")
 _MODEL_CALLS = frozenset({"ml_predict", "ml_predict_proba"})
+
+
+class ProjectReader(Protocol):
+    """A project folder, here or elsewhere, addressed by POSIX paths relative to it."""
+
+    def is_file(self, relative: str) -> bool: ...
+
+    def is_text(self, relative: str) -> bool: ...
+
+    def read(self, relative: str) -> str: ...
+
+    def children(self, relative: str) -> list[str]: ...
+
+    def walk(self, relative: str) -> Iterable[str]: ...
 
 
 class SourceBundle:
@@ -19,7 +34,7 @@ class SourceBundle:
         projects: searched in this order, so that a user's file wins over a bundled one.
     """
 
-    def __init__(self, projects: tuple[ProjectFiles, ...]) -> None:
+    def __init__(self, projects: tuple[ProjectReader, ...]) -> None:
         self._projects = projects
         self.files: dict[str, str] = {}
 
@@ -49,7 +64,7 @@ class SourceBundle:
             self._refuse_missing(name, relative, left_behind)
             self._follow(relative)
 
-    def _project_with(self, relative: str) -> ProjectFiles | None:
+    def _project_with(self, relative: str) -> ProjectReader | None:
         return next((project for project in self._projects if project.is_file(relative)), None)
 
     def _refuse_missing(self, name: str, module: str, left_behind: list[str]) -> None:
