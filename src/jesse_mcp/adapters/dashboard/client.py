@@ -144,9 +144,16 @@ class DashboardClient:
         self._http.close()
 
     def _token_within(self, end: float | None) -> str:
+        known = self._token.known()
+        if known:
+            return known
         # One login for all threads that find out together that they need one.
-        with self._login:
+        if not self._login.acquire(timeout=-1 if end is None else max(0.0, end - time.monotonic())):
+            raise failures.interrupted(self.url, "/auth/login", "timed out", httpx2.ReadTimeout("timed out"))
+        try:
             return self._token.known() or self._logged_in(end)
+        finally:
+            self._login.release()
 
     def _authorised(self, end: float | None, send: Callable[[str], httpx2.Response]) -> httpx2.Response:
         """With a login first where there is no token, and once more after a 401."""
