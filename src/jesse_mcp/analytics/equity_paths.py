@@ -72,11 +72,11 @@ def path_statistics(balances: NDArray[np.float64], starting_balance: float) -> P
         return PathStatistics(start, np.zeros(rows), start.copy())
     peaks = np.maximum.accumulate(balances, axis=1)
     np.maximum(peaks, starting_balance, out=peaks)
+    # Of infinities nothing can be said; the rest of the path still counts.
     with np.errstate(invalid="ignore"):
-        kept = np.divide(balances, peaks, out=peaks)
-    lowest_share = np.minimum(np.fmin.reduce(kept, axis=1), 1.0)
-    return PathStatistics(
-        balances[:, -1].copy(),
-        1.0 - lowest_share,
-        np.minimum(balances.min(axis=1), starting_balance),
-    )
+        falls = np.subtract(peaks, balances)
+        np.divide(falls, peaks, out=falls)
+    deepest = np.fmax(np.fmax.reduce(falls, axis=1), 0.0)
+    lowest = np.minimum(balances.min(axis=1), starting_balance)
+    deepest[lowest == 0] = 1.0
+    return PathStatistics(balances[:, -1].copy(), deepest, lowest)
