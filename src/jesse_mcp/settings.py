@@ -36,7 +36,7 @@ class Settings(BaseSettings):
         validation_alias="JESSE_PYTHON",
         description="a Python that has Jesse installed; unset means the managed environment",
     )
-    engine: Literal["auto", "embedded", "dashboard"] = Field(
+    engine: Literal["auto", "embedded", "dashboard", "ray"] = Field(
         default="auto", description="where backtests run; auto means the dashboard when JESSE_URL is set"
     )
     jesse_url: str | None = Field(
@@ -60,6 +60,14 @@ class Settings(BaseSettings):
     )
     dashboard_runs: int = Field(
         default=2, ge=1, le=64, description="runs at the same time on the dashboard's machine"
+    )
+    ray_address: str | None = Field(
+        default=None,
+        validation_alias="RAY_ADDRESS",
+        description="the Ray cluster that the engine `ray` uses: HOST:PORT of its head, or auto",
+    )
+    ray_runs: int = Field(
+        default=64, ge=1, le=4096, description="runs at the same time on the Ray cluster, at most"
     )
     workers: int = Field(
         default_factory=lambda: max(1, os.cpu_count() or 1), ge=1, le=256, description="runs at the same time"
@@ -113,6 +121,8 @@ class Settings(BaseSettings):
     def _has_address(self) -> Self:
         if self.engine == "dashboard" and self.jesse_url is None:
             raise ValueError("JESSE_MCP_ENGINE=dashboard needs JESSE_URL")
+        if self.engine == "ray":
+            _check_cluster(self.ray_address)
         return self
 
     @property
@@ -138,6 +148,19 @@ def _content(name: str, path: Path) -> str:
     return text
 
 
+def _check_cluster(address: str | None) -> None:
+    """Only where it is used: other programs read RAY_ADDRESS too, and take more forms of it."""
+    if address is None:
+        raise ValueError("JESSE_MCP_ENGINE=ray needs RAY_ADDRESS")
+    if address == "auto":
+        return
+    host, _, port = address.rpartition(":")
+    if not host or "/" in address or not port.isdigit():
+        raise ValueError(
+            f"RAY_ADDRESS is {address!r}: give HOST:PORT of the head node, or auto when this machine is a node"
+        )
+
+
 def variable(name: str) -> str:
     """The environment variable of a setting."""
-    return name.upper() if name.lower().startswith("jesse_") else f"JESSE_MCP_{name.upper()}"
+    return name.upper() if name.lower().startswith(("jesse_", "ray_address")) else f"JESSE_MCP_{name.upper()}"

@@ -40,6 +40,8 @@ class ErrorCode(StrEnum):
     JESSE_REJECTED = "jesse_rejected"
     JESSE_DATABASE = "jesse_database"
     JESSE_FAILED = "jesse_failed"
+    RAY_UNREACHABLE = "ray_unreachable"
+    RAY_UNUSABLE = "ray_unusable"
     STORAGE_FAILED = "storage_failed"
     INTERNAL_ERROR = "internal_error"
 

@@ -40,7 +40,7 @@ class EmbeddedEngine:
         self._locator = EngineLocator(cache, jesse_python)
         self._run_timeout = run_timeout
         self._run_memory_mb = run_memory_mb
-        self._code = _code_hash()
+        self._code = code_hash()
         self.pool = WorkerPool(self.environment, cache, capacity)
 
     @property
@@ -96,7 +96,7 @@ class EmbeddedEngine:
         self, template: TemplateProcess, worker: Worker, run: EngineRun, progress: ProgressCallback
     ) -> tuple[dict[str, Any] | None, list[Trade]]:
         project = template.scratch / f"run-{worker.number}"
-        request = await asyncio.to_thread(_message, run, project, self._run_memory_mb)
+        request = await asyncio.to_thread(run_message, run, project, self._run_memory_mb)
         trades: list[Trade] = []
         fraction = 0.0
         moved = time.monotonic()
@@ -148,15 +148,21 @@ class EmbeddedEngine:
         await self.pool.close()
 
 
-def _code_hash() -> str:
-    """The run code is part of what a number depends on."""
+def code_hash() -> str:
+    """Hex SHA-256 of the run code, which is part of what a number depends on."""
     digest = hashlib.sha256()
     for path in sorted(ENGINE_SIDE.glob("*.py")):
         digest.update(path.name.encode() + b"\0" + path.read_bytes())
     return digest.hexdigest()
 
 
-def _message(run: EngineRun, project: Path, memory_mb: int) -> dict[str, Any]:
+def run_message(run: EngineRun, project: Path, memory_mb: int) -> dict[str, Any]:
+    """What a worker is told of its run; JSON.
+
+    Args:
+        project: the folder it writes the source to.
+        memory_mb: MiB it may add.
+    """
     request = run.request
     return {
         "project": str(project),
