@@ -4,7 +4,8 @@
         run_something(env={**os.environ, **server.environment})
         server.requests  # what it asked
 
-No part of it is a recording; each exchange's module says what it is based on.
+Each exchange's module says what it is based on; :mod:`exchange_server.recorded` has rows that the real
+ones sent.
 """
 
 from exchange_server import faults

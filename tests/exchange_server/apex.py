@@ -5,10 +5,11 @@ Data V3", and on Jesse's driver for what is not there: that a window with more t
 with its newest 200, that an unknown symbol and an empty window both are ``{"data": {}}``, and that an error
 has no ``data`` but a ``msg``.
 
-Jesse's driver leaves out the end when it fetches. By the same rule that is a window until now, so an old
-start is answered with the newest candles there are. Nothing is known that says otherwise.
+Jesse's driver leaves out the end when it fetches. That is a window until now, so an old start is answered
+with the newest candles there are: a recording (:mod:`exchange_server.recorded`) shows it.
 
-Times in requests are seconds, in rows milliseconds; both ends are included; oldest first.
+Names and order of rows are as recorded. Times in requests are seconds, in rows milliseconds; both ends are
+included; oldest first.
 """
 
 from exchange_server.bars import between, every, monthly, resample, weekly

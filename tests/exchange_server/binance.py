@@ -4,9 +4,9 @@ Based on the public documentation: "Kline/Candlestick data" and "Exchange inform
 and of USD-M Futures ("Kline/Candlestick Data", "Exchange Information"), "Error codes", "Limits" (429, 418,
 403, 451 and ``Retry-After``).
 
-Pages are ascending; ``startTime`` and ``endTime`` are both included and compared with the open time; a
-start before the listing is answered with the first candles there are. The running candle is the last row.
-Minutes without trades are rows of volume zero.
+Rows are as recorded (:mod:`exchange_server.recorded`). Pages are ascending; ``startTime`` and ``endTime``
+are both included and compared with the open time; a start before the listing is answered with the first
+candles there are. The running candle is the last row. Minutes without trades are rows of volume zero.
 """
 
 from exchange_server.bars import between, every, monthly, resample, weekly

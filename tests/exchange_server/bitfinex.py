@@ -4,8 +4,9 @@ Based on the public documentation: "Candles", "Configs" (``pub:list:pair:exchang
 error``, ``temporarily_unavailable``), "Requirements and Limitations". That an unknown pair has an empty list
 of candles is the expectation of Jesse's driver.
 
-Rows are numbers in the order time, open, close, high, low, volume; ``start`` and ``end`` are included; at
-most 10000. Minutes without trades are left out. Pairs with a base of more than three letters have a colon.
+Rows are as recorded (:mod:`exchange_server.recorded`): numbers in the order time, open, close, high, low,
+volume. ``start`` and ``end`` are included; more than 10000 are refused. Minutes without trades are left out.
+Pairs with a base of more than three letters have a colon.
 """
 
 import re
@@ -17,6 +18,7 @@ from exchange_server.wire import TIMESTAMP, Answer, Candles, Page, Reply, Reques
 HOSTS = {"Bitfinex Spot": "api-pub.bitfinex.com"}
 _CANDLES = re.compile(r"/v2/candles/trade:(\w+):t([\w:]+)/hist")
 _STARTS = {"1m": every(1), "1h": every(60), "1D": every(1440), "1W": weekly()}
+_MAX_ROWS = 10_000
 _ERRORS = {
     429: (11010, "ratelimit: error"),
     500: (10000, "generic error"),
@@ -49,7 +51,9 @@ class Bitfinex(Exchange):
             return Page(no_candles(), _rows)
         first, last = request.number("start", 0), request.number("end", 2**62)
         bars = between(resample(traded(candles), starts), first, last)
-        limit = min(request.number("limit", 100), 10000)
+        limit = request.number("limit", 100)
+        if limit > _MAX_ROWS:
+            return as_json(["error", 10020, "limit: invalid"], 500)
         if request.number("sort", -1) == 1:
             return Page(bars[:limit], _rows)
         return Page(bars[-limit:], lambda rows: _rows(rows[::-1]))

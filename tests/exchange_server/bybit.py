@@ -4,9 +4,9 @@ Based on the public documentation: "Get Kline", "Get Instruments Info", "Rate Li
 That a ``start`` without an end is answered with the first candles from there on, and a start before the
 listing with the first there are, is from what Jesse's driver says of it.
 
-Pages come newest first, at most 1000 rows of strings; an end is included. The running candle is the first
-row. Errors have status 200 and a ``retCode``. USDT and USDC perpetuals are one category, ``linear``, so
-the list of either has both.
+Rows are as recorded (:mod:`exchange_server.recorded`). Pages come newest first, at most 1000 rows of
+strings; an end is included. The running candle is the first row. Errors have status 200 and a ``retCode``.
+USDT and USDC perpetuals are one category, ``linear``, so the list of either has both.
 """
 
 from collections.abc import Mapping

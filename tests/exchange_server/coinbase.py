@@ -4,6 +4,7 @@ Based on the public documentation: "Get Public Product Candles" (at most 350 per
 first, strings), "List Public Products" (``alias``, ``alias_to``), "Rate Limits". That minutes without trades
 are left out is from "Get product candles" of the Exchange API; the wording of errors is from memory.
 
+Rows are as recorded (:mod:`exchange_server.recorded`); in the recording the running minute is not there yet.
 Both ends are included. Where a USDC product shares its book with the USD product, the USD product carries
 ``alias_to``.
 """

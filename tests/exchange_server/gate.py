@@ -4,9 +4,10 @@ Based on the public documentation: "Market candlesticks", "List all currency pai
 futures candlesticks", "List all futures contracts", "Gate API errors". The refusals of ``limit`` beside
 ``from``, of too many points and of points too long ago are worded as users of the API have quoted them.
 
-Times are seconds, both ends are included, oldest first. Only the latest 10000 points of an interval can be
-asked for. A spot row is strings: time, quote volume, close, high, low, open, base volume, whether finished.
-A futures row is an object whose ``v`` counts contracts; the source's volume is sent as it is.
+Rows and those refusals are as recorded (:mod:`exchange_server.recorded`), of futures those of the mark
+price. Times are seconds, both ends are included, oldest first. Only the latest 10000 points of an interval
+can be asked for. A spot row is strings: time, quote volume, close, high, low, open, base volume, whether
+finished. A futures row is an object whose ``v`` counts contracts; the source's volume is sent as it is.
 """
 
 from collections.abc import Mapping

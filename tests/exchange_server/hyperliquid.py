@@ -4,7 +4,8 @@ Based on the public documentation: "Info endpoint: Candle snapshot" (only the la
 interval exist) and "Perpetuals" (metadata of all perpetual exchanges), and on Jesse's driver for what is not
 there: that the end may be left out, and that weeks are refused. The bodies of errors are from memory.
 
-Rows are objects with numbers in strings, oldest first, both ends included. A range before the latest 5000 is
+Rows are as recorded (:mod:`exchange_server.recorded`): objects with numbers in strings, oldest first, the
+first of them the one that the start falls into. The end is included. A range before the latest 5000 is
 empty. Coins of builder-deployed exchanges have a prefix, as ``xyz:TSLA``.
 """
 
@@ -66,7 +67,8 @@ class Hyperliquid(Exchange):
         if candles is None:
             return as_json(None, 500)
         kept = resample(candles, every(minutes))[-_KEPT:]
-        bars = between(kept, wanted["startTime"], wanted.get("endTime", 2**62))
+        width = minutes * MINUTE_MS
+        bars = between(kept, wanted["startTime"] // width * width, wanted.get("endTime", 2**62))
         return Page(bars, lambda rows: [_row(row, coin, wanted["interval"], minutes) for row in rows])
 
     def _metas(self) -> Answer:

@@ -5,9 +5,11 @@ of since"; the last entry is the running candle; ``since`` is exclusive), "Get T
 REST Rate Limits" for spot; "Charts: Market Candles" (``more_candles``) and "Get instruments" for futures,
 and Jesse's driver for the cap of 2000 futures candles. What an unknown futures symbol is told is assumed.
 
-Spot: seconds; the latest 720 candles of an interval, of those the ones after ``since`` and always the last;
-numbers in strings except time and count; errors have status 200 and a list ``error``. Futures: the request
-has seconds, the rows have milliseconds; both ends are included; the first 2000.
+Spot is as recorded (:mod:`exchange_server.recorded`), futures as the example of the documentation, except
+that the volume is a string. Spot: seconds; the latest 720 candles of an interval, of those the ones after
+``since`` and always the last; numbers in strings except time and count; errors have status 200 and a list
+``error``. Futures: the request has seconds, the rows have milliseconds; both ends are included; the first
+2000.
 """
 
 import re

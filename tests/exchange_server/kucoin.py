@@ -4,12 +4,13 @@ Based on the public documentation: "Get Klines", "Get All Symbols" (spot and fut
 Jesse's drivers for the cap of 200 futures candles. That the end is included is from the documentation's and
 users' examples for futures; for spot it is assumed to be so too.
 
-Spot: seconds, newest first, at most 1500, strings in the order time, open, close, high, low, volume,
-turnover. Futures: milliseconds, oldest first, the first 200, numbers in the order time, open, high, low,
-close, volume, where volume counts lots; the source's volume is sent as it is. Both leave out minutes
-without trades ("Klines data may be incomplete. No data is published for intervals where there are no
-ticks"). Every body has a ``code``, "200000" when all is well; what an unknown symbol is told is the
-expectation of Jesse's driver.
+Futures are as recorded (:mod:`exchange_server.recorded`), spot as the example of the documentation. Spot:
+seconds, newest first, at most 1500, strings in the order time, open, close, high, low, volume, turnover.
+Futures: milliseconds, oldest first, the first 200, numbers in the order time, open, high, low, close,
+volume, where volume counts lots; the source's volume is sent as it is. Both leave out minutes without trades
+("Klines data may be incomplete. No data is published for intervals where there are no ticks"). Every body
+has a ``code``, "200000" when all is well; what an unknown symbol is told is the expectation of Jesse's
+driver.
 """
 
 from collections.abc import Mapping

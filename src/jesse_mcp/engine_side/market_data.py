@@ -39,7 +39,7 @@ def serve(channel: Channel, request: dict[str, Any]) -> dict[str, Any]:
 
 
 def _no_driver(exchange: str) -> ExchangeFailure:
-    return ExchangeFailure("no_driver", f"Jesse has no driver that asks {exchange} for candles or symbols")
+    return ExchangeFailure("no_driver", f"Jesse has no driver that asks {exchange} without an account")
 
 
 class Pager:
