@@ -11,7 +11,7 @@ from jesse_mcp.domain.candles import SeriesKey
 from jesse_mcp.domain.catalog import JesseCatalog
 from jesse_mcp.domain.errors import ErrorCode, ResearchError
 from jesse_mcp.domain.exchanges import resolve_exchange
-from jesse_mcp.domain.strategies import Severity, StrategySource
+from jesse_mcp.domain.strategies import HyperparameterInfo, Severity, StrategySource, ValidationReport
 from jesse_mcp.domain.timeframes import MINUTE_MS, iso_date, parse_date, timeframe_minutes
 from jesse_mcp.ports.candle_store import CandleStore
 from jesse_mcp.ports.engine import BacktestEngine
@@ -50,7 +50,7 @@ class BacktestPlanner:
         self._engine = engine
         self._slicer = CandleSlicer(candles)
         # Validation takes longer than the rest of a plan, and says the same of the same code.
-        self._findings_in = lru_cache(_REMEMBERED_STRATEGIES)(self._validated)
+        self._report = lru_cache(_REMEMBERED_STRATEGIES)(self._validated)
 
     def pinned_sources(self) -> Sources:
         """Code that is read once and stays as it was: for many plans that must not mix two versions."""
@@ -94,6 +94,11 @@ class BacktestPlanner:
             warnings=tuple(self._warnings(run)),
         )
 
+    def declared(self, plan: Plan) -> dict[str, tuple[HyperparameterInfo, ...] | None]:
+        """What each strategy of a plan says of its hyperparameters; ``None`` when that is computed."""
+        names = dict.fromkeys(route.strategy for route in plan.run.request.routes)
+        return {name: self._report(name, plan.run.source[_module(name)]).hyperparameters for name in names}
+
     def _end(self, arguments: BacktestArguments) -> int:
         if arguments.end_date is not None:
             return parse_date(arguments.end_date, "end_date")
@@ -117,13 +122,20 @@ class BacktestPlanner:
             if request.start_ms % (timeframe_minutes(timeframe) * MINUTE_MS)
         ]
         for name in dict.fromkeys(route.strategy for route in request.routes):
-            warnings += self._findings_in(name, run.source[f"strategies/{name}/__init__.py"])
+            warnings += _pointed_out(name, self._report(name, run.source[_module(name)]))
         return warnings
 
-    def _validated(self, name: str, code: str) -> tuple[str, ...]:
-        findings = validate_source(code, self._catalog, name).findings[:_FINDINGS_IN_WARNINGS]
-        return tuple(
-            f"{name} line {finding.line}: {finding.message}"
-            for finding in findings
-            if finding.severity in (Severity.ERROR, Severity.WARNING)
-        )
+    def _validated(self, name: str, code: str) -> ValidationReport:
+        return validate_source(code, self._catalog, name)
+
+
+def _module(strategy: str) -> str:
+    return f"strategies/{strategy}/__init__.py"
+
+
+def _pointed_out(name: str, report: ValidationReport) -> list[str]:
+    return [
+        f"{name} line {finding.line}: {finding.message}"
+        for finding in report.findings[:_FINDINGS_IN_WARNINGS]
+        if finding.severity in (Severity.ERROR, Severity.WARNING)
+    ]

@@ -5,8 +5,8 @@ from collections import defaultdict
 from dataclasses import dataclass
 
 from jesse_mcp.domain.errors import ErrorCode, ResearchError
-from jesse_mcp.domain.ledger import family_of
 from jesse_mcp.domain.runs import RunKind, RunRecord
+from jesse_mcp.domain.strategies import HyperparameterInfo
 from jesse_mcp.ports.engine import ProgressCallback
 from jesse_mcp.services.backtest_plan import BacktestPlanner, Plan
 from jesse_mcp.services.backtest_request import BacktestArguments
@@ -69,17 +69,13 @@ class Campaign:
         """How many of its runs execute at the same time."""
         return self._experiments.capacity
 
-    def code_of(self, strategy: str) -> str:
-        """The main module of a strategy as this campaign runs it. Blocks.
-
-        Raises:
-            ResearchError: ``strategy_not_found``, ``invalid_argument``.
-        """
-        return self._sources(frozenset({strategy})).files[f"strategies/{strategy}/__init__.py"]
-
     def plan(self, arguments: BacktestArguments) -> Plan:
         """As :meth:`BacktestPlanner.plan`, with the code of this campaign. Blocks."""
         return self._planner.plan(arguments, self._sources)
+
+    def declared(self, plan: Plan) -> dict[str, tuple[HyperparameterInfo, ...] | None]:
+        """As :meth:`BacktestPlanner.declared`. Blocks."""
+        return self._planner.declared(plan)
 
     async def run(self, plan: Plan, progress: ProgressCallback) -> Answered | Refused:
         """The stored answer, or a new run. Cancelling it kills what it started.
@@ -100,13 +96,12 @@ class Campaign:
             return Refused(error)
         return _answered(record, cached=False)
 
-    async def trials_of(self, plan: Plan) -> int:
-        """How many distinct experiments were ever tried with the strategies of ``plan``.
+    async def trials_of(self, family: str) -> int:
+        """How many distinct experiments of a family of strategies were ever tried.
 
         Raises:
             ResearchError: ``storage_failed``.
         """
-        family = family_of(route.strategy for route in plan.run.request.routes)
         return await self._experiments.trials_of(family)
 
 
