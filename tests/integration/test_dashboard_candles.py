@@ -115,8 +115,9 @@ def with_suppressed_absence(store: DashboardCandleStore, key: SeriesKey) -> None
             raise
 
 
-def in_database(host: JesseHost, command: str) -> str:
-    return host.sql(f"\\c jesse_db\n{command}")
+def in_database(host: JesseHost, command: str, key: SeriesKey) -> str:
+    """Run a command in which ``{symbol}`` and ``{exchange}`` stand for those of ``key``."""
+    return host.sql("\\c jesse_db\n" + command.format(**key.model_dump(), start=START, day_2=START + DAY))
 
 
 def of(store: DashboardCandleStore, key: SeriesKey) -> SeriesSummary | SeriesSpan:
@@ -168,7 +169,7 @@ def test_a_series_that_jesse_lacks(side: Side) -> None:
 
 def test_a_copy_is_believed_for_a_minute(side: Side, series: SeriesKey, jesse_host: JesseHost) -> None:
     hashes = [side.store.mapped(series).content_hash]
-    in_database(jesse_host, f"update candle set volume = volume + 1 where symbol = '{series.symbol}'")
+    in_database(jesse_host, "update candle set volume = volume + 1 where symbol = '{symbol}'", series)
     side.clock.time += 59
     hashes.append(side.store.mapped(series).content_hash)
     assert side.client.exports == 1
@@ -198,7 +199,7 @@ def test_what_jesse_remembers_of_changed_candles_is_cleared(
     side.clock.time += 100
     side.store.read(series)
     assert side.client.asked.count("/candles/clear-cache") == cleared, "nothing has changed"
-    in_database(jesse_host, f"delete from candle where symbol = '{series.symbol}' and timestamp = {START}")
+    in_database(jesse_host, "delete from candle where symbol = '{symbol}' and timestamp = {start}", series)
     side.clock.time += 100
     assert len(side.store.read(series)) == 4319
     assert side.client.asked.count("/candles/clear-cache") == cleared + 1
@@ -208,9 +209,7 @@ def test_other_days_in_a_listing_have_the_series_read_again(
     side: Side, series: SeriesKey, jesse_host: JesseHost
 ) -> None:
     assert len(side.store.read(series)) == 4320
-    in_database(
-        jesse_host, f"delete from candle where symbol = '{series.symbol}' and timestamp < {START + DAY}"
-    )
+    in_database(jesse_host, "delete from candle where symbol = '{symbol}' and timestamp < {day_2}", series)
     assert isinstance(of(side.store, series), SeriesSpan)
     assert len(side.store.read(series)) == 2880
 
@@ -258,10 +257,10 @@ def test_answers_stay_known_until_candles_vanish(
     side.store.note_answer(series, START - DAY, START + 3 * DAY)
     assert side.store.answered(series) == ((START - DAY, START + 3 * DAY),)
     assert side.store.coverage(series, START - DAY, START).missing_by_kind == {"before_listing": 1440}
-    in_database(jesse_host, f"update candle set volume = 7 where symbol = '{series.symbol}'")
+    in_database(jesse_host, "update candle set volume = 7 where symbol = '{symbol}'", series)
     side.store.forget(series)
     assert side.store.answered(series) == ((START - DAY, START + 3 * DAY),)
-    in_database(jesse_host, f"delete from candle where symbol = '{series.symbol}' and timestamp = {START}")
+    in_database(jesse_host, "delete from candle where symbol = '{symbol}' and timestamp = {start}", series)
     side.store.forget(series)
     assert side.store.answered(series) == ()
 
@@ -327,8 +326,9 @@ def test_a_database_that_dies_during_a_reading(engine_python: Path, tmp_path: Pa
         in_database(
             host,
             "insert into candle (id, timestamp, open, close, high, low, volume, exchange, symbol, timeframe)"
-            f" select gen_random_uuid(), {START} + 60000::bigint * i, 10, 11, 12, 9, i, '{SPOT}',"
-            f" '{key.symbol}', '1m' from generate_series(0, 299999) i",
+            " select gen_random_uuid(), {start} + 60000::bigint * i, 10, 11, 12, 9, i, '{exchange}',"
+            " '{symbol}', '1m' from generate_series(0, 299999) i",
+            key,
         )
         before = side.store.mapped(key)
         side.clock.time += 3600

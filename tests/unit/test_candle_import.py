@@ -16,8 +16,9 @@ from jesse_mcp.domain.candles import CandleArray, SeriesKey
 from jesse_mcp.domain.errors import ErrorCode, ResearchError
 from jesse_mcp.domain.jobs import JobState
 from jesse_mcp.ports.market_data import CandlePage, FetchSummary, PageConsumer
-from jesse_mcp.services.candle_import import CandleImportService, ExchangeImport, joined
+from jesse_mcp.services.candle_import import CandleImportService, ExchangeImport
 from jesse_mcp.services.jobs import JobService
+from jesse_mcp.services.page_import import joined
 
 START = 1_704_067_200_000
 MINUTE = 60_000

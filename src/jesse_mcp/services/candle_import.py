@@ -3,24 +3,23 @@
 import asyncio
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 
 from pydantic import Field
 
-from jesse_mcp.domain.candles import TIMESTAMP, SeriesKey, parse_symbol
+from jesse_mcp.domain.candles import parse_symbol
 from jesse_mcp.domain.errors import ErrorCode, ResearchError
 from jesse_mcp.domain.jobs import Job, JobState
 from jesse_mcp.domain.model import Value
-from jesse_mcp.domain.retention import kept_minutes, kept_since
+from jesse_mcp.domain.retention import kept_minutes
 from jesse_mcp.domain.timeframes import MINUTE_MS, iso_date, iso_minute, parse_date
 from jesse_mcp.ports.candle_store import CandleStore
-from jesse_mcp.ports.market_data import CandlePage, MarketDataSource
+from jesse_mcp.ports.market_data import MarketDataSource
+from jesse_mcp.ports.series_import import ImportOrder, ImportProgress, ProgressConsumer, SeriesImporter
 from jesse_mcp.services.jobs import JobReporter, JobService, ProgressListener
+from jesse_mcp.services.page_import import PageImporter
 
 MAX_SYMBOLS = 100
 MAX_LISTED = 200
-#: The smallest page of any exchange; what lies closer together is fetched in one go.
-_WORTH_A_REQUEST_MS = 200 * MINUTE_MS
 
 
 class SeriesImport(Value):
@@ -54,19 +53,17 @@ class ListedSymbols(Value):
     symbols: tuple[str, ...] = Field(description=f"sorted, the first {MAX_LISTED}")
 
 
-@dataclass(frozen=True)
-class _Order:
-    exchange: str
-    symbols: tuple[str, ...]
-    start_ms: int
-    end_ms: int
-
-    def key(self, symbol: str) -> SeriesKey:
-        return SeriesKey(exchange=self.exchange, symbol=symbol)
-
-
 class CandleImportService:
-    """The exchange half of ``candles_import``."""
+    """The exchange half of ``candles_import``.
+
+    Args:
+        store: where the candles are afterwards.
+        source: knows the symbols of the exchanges.
+        jobs: an import is one.
+        resolve_exchange: a name as people write it to the name Jesse knows; raises ``ResearchError``.
+        now: the clock, epoch seconds.
+        importer: does the work; default: page by page from ``source`` into ``store``.
+    """
 
     def __init__(
         self,
@@ -75,9 +72,11 @@ class CandleImportService:
         jobs: JobService,
         resolve_exchange: Callable[[str], str],
         now: Callable[[], float] = time.time,
+        importer: SeriesImporter | None = None,
     ) -> None:
         self._store = store
         self._source = source
+        self._importer = importer or PageImporter(store, source, now)
         self._jobs = jobs
         self._resolve_exchange = resolve_exchange
         self._now = now
@@ -98,12 +97,12 @@ class CandleImportService:
             ResearchError: ``invalid_argument``, or the error of the import when it fails in that time.
         """
         order = self._order(exchange, symbols, start_date, end_date)
-        missing = await asyncio.to_thread(self._missing, order)
+        lacking = await asyncio.to_thread(self._importer.lacking, order)
         job: Job | None = None
-        if any(missing.values()):
+        if lacking:
 
             async def work(reporter: JobReporter) -> None:
-                await _Import(self._store, self._source, order, missing, reporter, self._now).run()
+                await _Import(self._importer, order, lacking, reporter).run()
 
             request = {
                 "exchange": order.exchange,
@@ -133,7 +132,7 @@ class CandleImportService:
 
     def _order(
         self, exchange: str, symbols: tuple[str, ...], start_date: str, end_date: str | None
-    ) -> _Order:
+    ) -> ImportOrder:
         now_ms = int(self._now() * 1000) // MINUTE_MS * MINUTE_MS
         start_ms = parse_date(start_date, "start_date")
         end_ms = now_ms if end_date is None else min(parse_date(end_date, "end_date"), now_ms)
@@ -150,24 +149,9 @@ class CandleImportService:
                 f"{len(parsed)} symbols were given",
                 hint=f"give 1 to {MAX_SYMBOLS} symbols",
             )
-        return _Order(self._resolve_exchange(exchange), parsed, start_ms, end_ms)
+        return ImportOrder(self._resolve_exchange(exchange), parsed, start_ms, end_ms, end_date is None)
 
-    def _missing(self, order: _Order) -> dict[str, list[tuple[int, int]]]:
-        # What is wholly too old is not asked for; of a range that is so in part, the exchange may have more
-        # than it is sure to have.
-        kept_from = kept_since(order.exchange, int(self._now() * 1000)) or 0
-        return {
-            symbol: joined(
-                [
-                    missing
-                    for missing in self._store.unanswered(order.key(symbol), order.start_ms, order.end_ms)
-                    if missing[1] > kept_from
-                ]
-            )
-            for symbol in order.symbols
-        }
-
-    def _answer(self, order: _Order, job: Job | None) -> ExchangeImport:
+    def _answer(self, order: ImportOrder, job: Job | None) -> ExchangeImport:
         series = tuple(self._stored(order, symbol) for symbol in order.symbols)
         return ExchangeImport(
             state=JobState.DONE if job is None else job.state,
@@ -181,7 +165,7 @@ class CandleImportService:
             note=_lost(order.exchange, series),
         )
 
-    def _stored(self, order: _Order, symbol: str) -> SeriesImport:
+    def _stored(self, order: ImportOrder, symbol: str) -> SeriesImport:
         coverage = self._store.coverage(order.key(symbol), order.start_ms, order.end_ms, max_gaps=0)
         return SeriesImport(
             symbol=symbol,
@@ -201,39 +185,18 @@ def _lost(exchange: str, series: tuple[SeriesImport, ...]) -> str | None:
     )
 
 
-def joined(ranges: list[tuple[int, int]]) -> list[tuple[int, int]]:
-    """Ascending ranges with neighbours made one: a request fetches many minutes as easily as one."""
-    result: list[tuple[int, int]] = []
-    for start, end in ranges:
-        if result and start - result[-1][1] < _WORTH_A_REQUEST_MS:
-            result[-1] = (result[-1][0], end)
-        else:
-            result.append((start, end))
-    return result
-
-
 class _Import:
     """One job: the symbols one after the other, because they share the exchange's rate limit."""
 
     def __init__(
-        self,
-        store: CandleStore,
-        source: MarketDataSource,
-        order: _Order,
-        missing: dict[str, list[tuple[int, int]]],
-        reporter: JobReporter,
-        now: Callable[[], float],
+        self, importer: SeriesImporter, order: ImportOrder, lacking: dict[str, int], reporter: JobReporter
     ) -> None:
-        self._store = store
-        self._source = source
+        self._importer = importer
         self._order = order
-        self._missing = missing
+        self._lacking = lacking
         self._reporter = reporter
-        self._now = now
-        self._wanted = sum(end - start for ranges in missing.values() for start, end in ranges)
-        self._answered = 0
-        self._candles = 0
-        self._started = now()
+        self._wanted = sum(lacking.values())
+        self._done = 0
 
     async def run(self) -> None:
         """Every symbol; one that fails does not keep the others from being fetched.
@@ -242,47 +205,35 @@ class _Import:
             ResearchError: the first failure, after the rest is done.
         """
         self._reporter.started()
+        candles = 0
         failures: list[ResearchError] = []
-        for symbol, ranges in self._missing.items():
-            if not ranges:
-                continue
-            before = self._candles
+        for symbol in self._lacking:
             try:
-                await self._symbol(symbol, ranges)
+                added = await self._importer.fetch(self._order, symbol, self._shown(symbol))
             except ResearchError as error:
                 failures.append(error)
                 self._reporter.log(f"{symbol}: {error.message}\n")
-            self._reporter.log(f"{symbol}: {self._candles - before:,} candles\n")
+            else:
+                candles += added
+                self._reporter.log(f"{symbol}: {added:,} candles\n")
+            self._done += self._lacking[symbol]
         if failures:
             failed = failures[0]
             failed.details["failed_symbols"] = len(failures)
             raise failed
-        self._reporter.progress(1.0, f"{self._candles:,} candles stored")
+        self._reporter.progress(1.0, f"{candles:,} candles stored")
 
-    async def _symbol(self, symbol: str, ranges: list[tuple[int, int]]) -> None:
-        key = self._order.key(symbol)
+    def _shown(self, symbol: str) -> ProgressConsumer:
+        position = list(self._lacking).index(symbol) + 1
+        which = "" if len(self._lacking) == 1 else f" ({position} of {len(self._lacking)} symbols)"
 
-        async def consume(page: CandlePage) -> None:
-            answered = (self._answered_from(page), page.end_ms)
-            if answered[0] < answered[1]:
-                report = await asyncio.to_thread(
-                    self._store.append, key, page.candles, self._order.exchange, answered
-                )
-                self._candles += report.added + report.replaced
-            self._answered += page.end_ms - page.start_ms
-            self._reporter.progress(min(1.0, self._answered / self._wanted), self._line(symbol, page.end_ms))
+        def show(progress: ImportProgress) -> None:
+            fraction = (self._done + progress.fraction * self._lacking[symbol]) / self._wanted
+            parts = [f"{symbol}{which} up to {progress.reached}"]
+            if progress.candles is not None:
+                parts.append(f"{progress.candles:,} candles")
+            if progress.seconds_left is not None:
+                parts.append(f"{progress.seconds_left:.0f} s left")
+            self._reporter.progress(fraction, ", ".join(parts))
 
-        await self._source.fetch(self._order.exchange, symbol, ranges, consume)
-
-    def _answered_from(self, page: CandlePage) -> int:
-        """Nothing follows from the silence about minutes that the exchange no longer keeps."""
-        kept_from = kept_since(self._order.exchange, int(self._now() * 1000))
-        if kept_from is None:
-            return page.start_ms
-        first = int(page.candles[0, TIMESTAMP]) if len(page.candles) else page.end_ms
-        return max(page.start_ms, min(kept_from, first))
-
-    def _line(self, symbol: str, reached_ms: int) -> str:
-        elapsed = self._now() - self._started
-        left = elapsed * (self._wanted / self._answered - 1) if self._answered else 0.0
-        return f"{symbol} up to {iso_minute(reached_ms)}, {self._candles:,} candles, {left:.0f} s left"
+        return show
