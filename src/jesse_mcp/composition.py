@@ -1,4 +1,4 @@
-"""The only place that picks adapters for ports."""
+"""The services, each given what it needs. With ``backends`` the only place that picks adapters for ports."""
 
 import asyncio
 from contextlib import suppress
@@ -6,21 +6,21 @@ from pathlib import Path
 
 from jesse_mcp import __version__
 from jesse_mcp.adapters.candles.file_reader import CandleFiles
-from jesse_mcp.adapters.candles.parquet_store import ParquetCandleStore
-from jesse_mcp.adapters.embedded.engine import EmbeddedEngine
-from jesse_mcp.adapters.embedded.market_data import EmbeddedMarketData
+from jesse_mcp.adapters.search.optuna_search import OptunaSearchMethods
 from jesse_mcp.adapters.storage.database import Database
 from jesse_mcp.adapters.storage.jobs import SqlJobStore
 from jesse_mcp.adapters.storage.ledger import SqlTrialLedger
 from jesse_mcp.adapters.storage.owner import owner_id, owner_is_dead
 from jesse_mcp.adapters.storage.runs import SqlRunStore
 from jesse_mcp.adapters.strategies.catalog import load_catalog
-from jesse_mcp.adapters.strategies.folder_store import FolderStrategyStore
+from jesse_mcp.backends import backend
 from jesse_mcp.domain.catalog import JesseCatalog
 from jesse_mcp.domain.errors import ErrorCode, ResearchError
 from jesse_mcp.domain.exchanges import resolve_exchange
+from jesse_mcp.ports.candle_store import CandleStore
 from jesse_mcp.services.backtest_plan import BacktestPlanner
 from jesse_mcp.services.backtests import BacktestService
+from jesse_mcp.services.batches import BatchService
 from jesse_mcp.services.campaign import CampaignService
 from jesse_mcp.services.candle_import import CandleImportService
 from jesse_mcp.services.candle_quality import CandleQualityService
@@ -28,6 +28,7 @@ from jesse_mcp.services.candles import CandleService
 from jesse_mcp.services.experiments import ExperimentRunner
 from jesse_mcp.services.jobs import JobService
 from jesse_mcp.services.monte_carlo import MonteCarloService
+from jesse_mcp.services.optimization import OptimizationService
 from jesse_mcp.services.runs import RunService
 from jesse_mcp.services.strategies import StrategyService
 from jesse_mcp.services.system import SystemService
@@ -45,15 +46,9 @@ class Application:
         make_home(settings.home)
         self.settings = settings
         self.catalog = load_catalog()
-        self.engine = EmbeddedEngine(
-            settings.cache,
-            settings.jesse_python,
-            settings.workers,
-            settings.run_timeout,
-            settings.run_memory_mb,
-        )
-        candle_store = ParquetCandleStore(settings.home / "candles")
-        strategy_store = FolderStrategyStore(settings.home)
+        self.backend = backend(settings)
+        self.engine = self.backend.engine
+        candle_store, strategy_store = self.backend.candles, self.backend.strategies
         self._database = Database.at(settings.home / "research.sqlite")
         runs = SqlRunStore(self._database)
         jobs = SqlJobStore(self._database)
@@ -63,7 +58,7 @@ class Application:
         self.jobs = JobService(jobs, owner_id(), owner_is_dead)
         self.candle_imports = CandleImportService(
             candle_store,
-            EmbeddedMarketData(self.engine.pool),
+            self.backend.market_data,
             self.jobs,
             lambda name: resolve_exchange(name, self.catalog).name,
         )
@@ -74,6 +69,8 @@ class Application:
         )
         self.backtests = BacktestService(planner, experiments, self.jobs)
         campaigns = CampaignService(planner, experiments)
+        self.batches = BatchService(campaigns, self.jobs)
+        self.optimizations = OptimizationService(campaigns, OptunaSearchMethods(), self.jobs)
         self.monte_carlo = MonteCarloService(runs, campaigns, self.jobs)
         self.system = SystemService(
             __version__, settings.home, self.engine, candle_store, strategy_store, runs, jobs, ledger
@@ -93,7 +90,7 @@ class Application:
     async def _warm(self) -> None:
         # An engine that is not installed is no reason not to serve: the run that needs it says so.
         with suppress(ResearchError):
-            await self.engine.warm()
+            await self.backend.warm()
 
     async def close(self) -> None:
         """Stop every job and every process. Idempotent."""
@@ -102,13 +99,14 @@ class Application:
             await asyncio.gather(self._warming, return_exceptions=True)
         await self.jobs.close()
         await self.engine.close()
+        await self.backend.embedded.close()
         await asyncio.to_thread(self._database.close)
 
 
 def open_candle_service(settings: Settings) -> CandleService:
     """The candle service alone, for commands that need no engine."""
     make_home(settings.home)
-    return _candle_service(ParquetCandleStore(settings.home / "candles"), load_catalog())
+    return _candle_service(backend(settings).candles, load_catalog())
 
 
 def make_home(home: Path) -> None:
@@ -127,5 +125,5 @@ def make_home(home: Path) -> None:
         ) from error
 
 
-def _candle_service(store: ParquetCandleStore, catalog: JesseCatalog) -> CandleService:
+def _candle_service(store: CandleStore, catalog: JesseCatalog) -> CandleService:
     return CandleService(store, CandleFiles(), lambda name: resolve_exchange(name, catalog).name)

@@ -16,7 +16,8 @@ ALLOWED: dict[str, set[str]] = {
     "adapters": {"adapters", "ports", "domain"},
     "engine_side": set(),
     "settings": {"domain"},
-    "composition": {"adapters", "services", "ports", "domain", "settings"},
+    "backends": {"adapters", "services", "ports", "domain", "settings"},
+    "composition": {"backends", "adapters", "services", "ports", "domain", "settings"},
     "server": {"server", "services", "domain", "settings", "composition"},
     "cli": {"cli", "server", "services", "domain", "settings", "composition", "adapters", "analytics"},
 }

@@ -111,7 +111,7 @@ async def _store(application: Application) -> Check:
 
 async def _starts(application: Application) -> Check:
     try:
-        await application.engine.warm()
+        await application.backend.warm()
     except ResearchError as error:
         return Check("Jesse starts", False, error.message, error.hint)
     return Check("Jesse starts", True, "loaded and ready for a run")
