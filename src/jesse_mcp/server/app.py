@@ -9,6 +9,7 @@ from jesse_mcp import __version__
 from jesse_mcp.composition import Application
 from jesse_mcp.server import (
     backtest_tools,
+    campaign_tools,
     candle_tools,
     job_tools,
     monte_carlo_tools,
@@ -52,6 +53,7 @@ def build_server(application: Application) -> FastMCP:
         candle_tools,
         strategy_tools,
         backtest_tools,
+        campaign_tools,
         run_tools,
         monte_carlo_tools,
         job_tools,

@@ -1,7 +1,7 @@
 """``job_list``, ``job_get``, ``job_cancel``."""
 
 import json
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from fastmcp import Context, FastMCP
 from pydantic import Field
@@ -61,12 +61,22 @@ def register(server: FastMCP, application: Application) -> None:
 def _headline(job: Job) -> Job:
     """Without the log and the traceback, which are for job_get."""
     error = job.error and {**job.error, "details": {}}
-    return job.model_copy(update={"log_tail": "", "error": error, "result": None})
+    shortened = {"log_tail": "", "error": error, "result": None, "request": _outlined(job.request)}
+    return job.model_copy(update=shortened)
 
 
 def _short(job: Job) -> Job:
     """Without a result too long to read at once; the tool that made it hands it out by page."""
-    if job.result is None or len(json.dumps(job.result)) <= _LONGEST_RESULT:
-        return job
-    hint = f"the result is long: call {job.kind} with resume={job.job_id!r}"
-    return job.model_copy(update={"result": None, "message": hint})
+    changes: dict[str, Any] = {"request": _outlined(job.request)}
+    if job.result is not None and len(json.dumps(job.result)) > _LONGEST_RESULT:
+        changes["result"] = None
+        changes["message"] = f"the result is long: call {job.kind} with resume={job.job_id!r}"
+    return job.model_copy(update=changes)
+
+
+def _outlined(request: dict[str, Any]) -> dict[str, Any]:
+    """What was asked for, each long part replaced by how long it is."""
+    return {
+        name: f"{len(value)} entries" if isinstance(value, list | dict) and len(str(value)) > 500 else value
+        for name, value in request.items()
+    }

@@ -1,12 +1,13 @@
 """What a finished search says: the best, what the test period made of them, and how much to believe."""
 
 from collections import Counter
+from typing import Any
 
 from pydantic import Field
 
 from jesse_mcp.domain.jobs import JobState
 from jesse_mcp.domain.model import Value
-from jesse_mcp.domain.search import Dimension, Point
+from jesse_mcp.domain.search import Dimension
 from jesse_mcp.services.campaign import Answered, Metrics, Refused
 from jesse_mcp.services.objectives import Objective
 from jesse_mcp.services.optimization_request import OptimizationRequest
@@ -26,28 +27,28 @@ _SHOWN = (
 
 
 class Candidate(Value):
-    """One of the best, in training and on the period that did not choose it."""
+    """In training, and on the period that did not choose it."""
 
     trial: int
-    parameters: Point
+    parameters: dict[str, Any]
     train_run_id: str
-    train: Metrics
+    train: dict[str, Any]
     test_run_id: str | None
-    test: Metrics | None
+    test: dict[str, Any] | None
     test_missing: str | None = Field(description="why there is no test")
 
 
 class TrialLine(Value):
     trial: int
     run_id: str
-    parameters: Point
+    parameters: dict[str, Any]
     values: tuple[float, ...] = Field(description="of the metrics, in training")
     trades: int
 
 
 class FailedTrial(Value):
     trial: int
-    parameters: Point
+    parameters: dict[str, Any]
     code: str
     message: str
 
@@ -57,15 +58,14 @@ class OptimizationResult(Value):
     verdict: str = Field(description="what of the training result the test period kept")
     best: tuple[Candidate, ...] = Field(description="best first; of two metrics the Pareto front")
     top: tuple[TrialLine, ...]
-    train: tuple[str, str]
-    test: tuple[str, str] | None
+    periods: dict[str, str] = Field(description="train, test; ends exclusive")
     space: dict[str, str]
     counts: dict[str, int] = Field(
-        description="trials by outcome (repeated: same point again), runs new and cached, tests; ledger: "
-        "distinct experiments ever tried with these strategies"
+        description="trials by outcome (repeated: a point again), runs, tests; ledger: experiments ever "
+        "tried with these strategies"
     )
     stopped: str
-    convergence: tuple[tuple[int, float], ...] | None = Field(description="trial and value of each new best")
+    convergence: tuple[tuple[float, ...], ...] | None = Field(description="trial, value of each new best")
     importance: dict[str, dict[str, float]] | None = Field(description="shares by metric (PED-ANOVA)")
     undefined: dict[str, str] = Field(description="why something is null")
     errors: tuple[FailedTrial, ...] = Field(description="the first ones")
@@ -161,6 +161,13 @@ def failures_of(trials: list[SearchTrial]) -> tuple[FailedTrial, ...]:
         for trial in trials
         if trial.evaluation.error is not None and trial.repeats is None
     )[:_ERRORS]
+
+
+def periods_of(request: OptimizationRequest) -> dict[str, str]:
+    periods = {"train": f"{request.train_start} to {request.train_end}"}
+    if request.test_start is not None:
+        periods["test"] = f"{request.test_start} to {request.end}"
+    return periods
 
 
 def described(dimension: Dimension) -> str:

@@ -1,0 +1,190 @@
+"""``backtest_batch`` and ``optimize``."""
+
+from typing import Annotated, Any
+
+from fastmcp import Context, FastMCP
+from pydantic import Field, FiniteFloat, ValidationError
+
+from jesse_mcp.composition import Application
+from jesse_mcp.domain.errors import ErrorCode, ResearchError
+from jesse_mcp.domain.search import SamplerName
+from jesse_mcp.server.progress import notifier
+from jesse_mcp.server.registration import MAX_OFFSET, add_tool
+from jesse_mcp.services.backtest_request import BacktestArguments
+from jesse_mcp.services.batch_cells import Vary, cells_of
+from jesse_mcp.services.batches import BatchAnswer, paged
+from jesse_mcp.services.optimization_answer import OptimizationAnswer
+from jesse_mcp.services.optimization_request import OptimizationArguments
+from jesse_mcp.services.search_space import Range
+
+Settings = Annotated[
+    dict[str, Any] | None,
+    Field(description="any other argument of backtest: routes, fee, leverage, hyperparameters, ..."),
+]
+Resume = Annotated[
+    str | None, Field(description="job_id alone: its answer, or what is left of it when it was interrupted")
+]
+Wait = Annotated[float, Field(ge=0, le=600, description="then the job goes on: follow it with job_get")]
+
+
+def register(server: FastMCP, application: Application) -> None:
+    async def backtest_batch(
+        context: Context,
+        exchange: str | None = None,
+        strategy: str | None = None,
+        symbol: str | None = None,
+        timeframe: str | None = None,
+        start_date: str | None = None,
+        end_date: str | None = None,
+        settings: Settings = None,
+        vary: Annotated[Vary | None, Field(description="lists to combine, each with every other")] = None,
+        cells: Annotated[
+            list[dict[str, Any]] | None,
+            Field(description="instead of vary: for each run the arguments of backtest it changes"),
+        ] = None,
+        sort_by: Annotated[str | None, Field(description="a metric column, best first")] = None,
+        limit: Annotated[int, Field(ge=1, le=500, description="rows a page")] = 50,
+        offset: Annotated[int, Field(ge=0, le=MAX_OFFSET)] = 0,
+        resume: Resume = None,
+        wait_seconds: Wait = 45,
+    ) -> BatchAnswer:
+        """Run up to 1,000 backtests and compare them in one table; each is stored (run_get).
+
+        Arguments as in backtest are shared by all. A cell that fails has its error in the table.
+        """
+        given = _given(
+            exchange=exchange,
+            strategy=strategy,
+            symbol=symbol,
+            timeframe=timeframe,
+            start_date=start_date,
+            end_date=end_date,
+        )
+        listener = notifier(context)
+        if resume is not None:
+            _alone(resume, {**given, **_given(settings=settings, vary=vary, cells=cells)})
+            answer = await application.batches.resume(resume, wait_seconds=wait_seconds, on_progress=listener)
+        else:
+            answer = await application.batches.run(
+                _merged(given, settings),
+                cells_of(vary, None if cells is None else tuple(cells)),
+                wait_seconds=wait_seconds,
+                on_progress=listener,
+            )
+        return paged(answer, sort_by, limit, offset)
+
+    async def optimize(
+        context: Context,
+        exchange: str | None = None,
+        strategy: str | None = None,
+        symbol: str | None = None,
+        timeframe: str | None = None,
+        start_date: str | None = None,
+        end_date: str | None = None,
+        settings: Settings = None,
+        metrics: Annotated[
+            list[str] | None,
+            Field(description="one or two of Jesse's, as name, name:max or name:min; default sharpe_ratio"),
+        ] = None,
+        space: Annotated[
+            dict[str, Range] | None,
+            Field(description="what to search; default: every hyperparameter declared with a range"),
+        ] = None,
+        trials: int = 100,
+        sampler: SamplerName = "tpe",
+        seed: int = 0,
+        min_trades: Annotated[int, Field(description="trials with fewer never win")] = 10,
+        test_fraction: Annotated[
+            FiniteFloat | None, Field(description="end of the period kept out of the search; default 0.3")
+        ] = None,
+        test_start: Annotated[str | None, Field(description="instead: first day kept out")] = None,
+        early_stop: Annotated[int | None, Field(description="after so many without improvement")] = None,
+        pruning: Annotated[
+            bool, Field(description="give up trials below the median after 25 and 50 % of the period")
+        ] = False,
+        in_flight: Annotated[int, Field(description="trials at once; part of what fixes the answer")] = 8,
+        resume: Resume = None,
+        wait_seconds: Wait = 45,
+    ) -> OptimizationAnswer:
+        """Search hyperparameters on the first part of a period; run the best few on the rest, once.
+
+        Same request and seed, same answer. Every trial is stored and counted. Believe the test numbers, not
+        the training ones.
+        """
+        given = _given(
+            exchange=exchange,
+            strategy=strategy,
+            symbol=symbol,
+            timeframe=timeframe,
+            start_date=start_date,
+            end_date=end_date,
+        )
+        listener = notifier(context)
+        if resume is not None:
+            others = _given(settings=settings, metrics=metrics, space=space, test_start=test_start)
+            _alone(resume, {**given, **others})
+            return await application.optimizations.resume(
+                resume, wait_seconds=wait_seconds, on_progress=listener
+            )
+        arguments = OptimizationArguments(
+            backtest=_backtest(_merged(given, settings)),
+            metrics=("sharpe_ratio",) if metrics is None else tuple(metrics),
+            space=space,
+            trials=trials,
+            sampler=sampler,
+            seed=seed,
+            min_trades=min_trades,
+            test_fraction=test_fraction,
+            test_start=test_start,
+            early_stop=early_stop,
+            pruning=pruning,
+            in_flight=in_flight,
+        )
+        return await application.optimizations.optimize(
+            arguments, wait_seconds=wait_seconds, on_progress=listener
+        )
+
+    add_tool(server, backtest_batch, title="Backtest many", idempotent=True)
+    add_tool(server, optimize, title="Optimize hyperparameters", idempotent=True)
+
+
+def _given(**arguments: Any) -> dict[str, Any]:
+    return {name: value for name, value in arguments.items() if value is not None}
+
+
+def _alone(resume: str, others: dict[str, Any]) -> None:
+    if others:
+        raise _invalid(
+            f"resume={resume!r} was given with {', '.join(others)}",
+            "a job is resumed as it was asked for: give resume alone",
+        )
+
+
+def _merged(given: dict[str, Any], settings: dict[str, Any] | None) -> dict[str, Any]:
+    settings = settings or {}
+    unknown = [name for name in settings if name not in BacktestArguments.model_fields]
+    if unknown:
+        raise _invalid(
+            f"settings: backtest has no argument {unknown[0]!r}",
+            f"it has: {', '.join(BacktestArguments.model_fields)}",
+        )
+    twice = [name for name in settings if name in given]
+    if twice:
+        raise _invalid(f"{twice[0]} was given, and again in settings", "give it once")
+    return {**given, **settings}
+
+
+def _backtest(values: dict[str, Any]) -> BacktestArguments:
+    try:
+        return BacktestArguments.model_validate(values)
+    except ValidationError as error:
+        problem = error.errors(include_url=False)[0]
+        name = ".".join(str(part) for part in problem["loc"])
+        raise _invalid(
+            f"{name}: {problem['msg']}; received {str(problem['input'])[:200]!r}",
+            "exchange and start_date are needed, and strategy, symbol and timeframe or routes",
+        ) from None
+
+
+def _invalid(message: str, hint: str) -> ResearchError:
+    return ResearchError(ErrorCode.INVALID_ARGUMENT, message, hint=hint)
