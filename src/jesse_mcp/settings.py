@@ -106,6 +106,15 @@ class Settings(BaseSettings):
             raise ValueError("a token has neither spaces nor letters beyond ASCII: copy it anew")
         return value
 
+    @field_validator("jesse_password")
+    @classmethod
+    def _is_text(cls, value: SecretStr | None) -> SecretStr | None:
+        if value is not None and any(
+            "\ud800" <= character <= "\udfff" for character in value.get_secret_value()
+        ):
+            raise ValueError("a password is UTF-8 text")
+        return value
+
     @model_validator(mode="before")
     @classmethod
     def _secrets_from_files(cls, values: object) -> object:
@@ -163,4 +172,5 @@ def _check_cluster(address: str | None) -> None:
 
 def variable(name: str) -> str:
     """The environment variable of a setting."""
-    return name.upper() if name.lower().startswith(("jesse_", "ray_address")) else f"JESSE_MCP_{name.upper()}"
+    of_others = name.lower().startswith("jesse_") or name.lower() == "ray_address"
+    return name.upper() if of_others else f"JESSE_MCP_{name.upper()}"

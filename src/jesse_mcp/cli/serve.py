@@ -2,11 +2,9 @@
 
 import asyncio
 import ipaddress
-import logging
 import os
 import signal
 import socket
-import sys
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -16,6 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from cyclopts import App, Parameter
 from rich.console import Console
 
+from jesse_mcp.cli.log_output import log_to_standard_error
 from jesse_mcp.domain.errors import ErrorCode, ResearchError
 from jesse_mcp.settings import Settings
 
@@ -54,7 +53,7 @@ async def serve(
     from jesse_mcp.server.app import build_server
 
     # After the framework is loaded, which sets up logging of its own.
-    _log_to_standard_error(settings.log_level)
+    log_to_standard_error(settings)
     server = build_server(Application(settings))
     if listener is None:
         await _serve_stdio(server)
@@ -188,14 +187,3 @@ def _is_loopback(host: str) -> bool:
 
 def _invalid(message: str, hint: str) -> ResearchError:
     return ResearchError(ErrorCode.INVALID_ARGUMENT, message, hint=hint)
-
-
-def _log_to_standard_error(level: str) -> None:
-    """One format for everything that logs; standard output belongs to the protocol."""
-    logging.basicConfig(
-        level=level, stream=sys.stderr, format="%(asctime)s %(levelname)s %(name)s: %(message)s"
-    )
-    framework = logging.getLogger("fastmcp")
-    framework.handlers.clear()
-    framework.propagate = True
-    framework.setLevel(logging.NOTSET)
