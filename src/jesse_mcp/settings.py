@@ -61,6 +61,9 @@ class Settings(BaseSettings):
     dashboard_runs: int = Field(
         default=2, ge=1, le=64, description="runs at the same time on the dashboard's machine"
     )
+    dashboard_stall: float = Field(
+        default=300.0, gt=0, description="seconds a run on the dashboard may stand still"
+    )
     ray_address: str | None = Field(
         default=None,
         validation_alias="RAY_ADDRESS",

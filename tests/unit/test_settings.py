@@ -39,6 +39,7 @@ VALUES: dict[str, tuple[str, Any]] = {
     "jesse_api_token": (SECRET, SECRET),
     "jesse_api_token_file": ("/dev/null", Path("/dev/null")),
     "dashboard_runs": ("3", 3),
+    "dashboard_stall": ("9.5", 9.5),
     "ray_address": ("head:6379", "head:6379"),
     "ray_runs": ("7", 7),
     "workers": ("5", 5),
