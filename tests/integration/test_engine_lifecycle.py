@@ -638,6 +638,8 @@ async def test_no_descriptor_and_no_folder_is_left_open(shared: Bench) -> None:
             if not task.cancelled():
                 task.exception()
         await engine.warm()
+        template = template_of(shared)
+        await until(lambda: len(template.children()) == 1, "only a worker in waiting should be left")
 
     await all_of_them()
     before = psutil.Process().num_fds()

@@ -7,6 +7,8 @@ import struct
 from dataclasses import dataclass
 from typing import Any
 
+from pydantic_core import from_json
+
 _HEADER = struct.Struct(">I")
 _MAX_MESSAGE = 256 * 1024 * 1024
 _LOG_TAIL = 16 * 1024
@@ -130,7 +132,7 @@ class Worker:
             (size,) = _HEADER.unpack(await self.reader.readexactly(_HEADER.size))
             if size > _MAX_MESSAGE:
                 return None
-            message = json.loads(await self.reader.readexactly(size))
+            message = from_json(await self.reader.readexactly(size))
         except (asyncio.IncompleteReadError, ConnectionError, ValueError):
             return None
         return message if isinstance(message, dict) else None
