@@ -9,7 +9,10 @@ class Search(Protocol):
     """One search: the same setup and the same sequence of calls propose the same points. Blocks."""
 
     def ask(self) -> Point | None:
-        """The next point, trials being numbered from 0 in the order of asking; ``None`` when none is left."""
+        """A point not proposed before, trials being numbered from 0 in the order of asking.
+
+        ``None`` when every point of the space was proposed.
+        """
         ...
 
     def tell(self, number: int, told: Told) -> None:

@@ -42,11 +42,6 @@ class CampaignProgress:
             self._finished += 1
             self._report()
 
-    def done(self) -> None:
-        """A piece that took no work."""
-        self._finished += 1
-        self._report()
-
     def say(self, message: str) -> None:
         """What a person reads beside the fraction from now on."""
         self._message = message

@@ -124,6 +124,7 @@ class _Optimization:
         search = TrialSearch(self._request, self._methods, self._evaluator, self._progress)
         await search.run()
         best = await self._tested(self._finalists(search))
+        self._progress.say(search.stopped)
         trials, request = search.trials, self._request
         undefined: dict[str, str] = {}
         convergence = None

@@ -61,11 +61,12 @@ class OptimizationResult(Value):
     periods: dict[str, str] = Field(description="train, test; ends exclusive")
     space: dict[str, str]
     counts: dict[str, int] = Field(
-        description="trials by outcome (repeated: a point again), runs, tests; ledger: experiments ever "
-        "tried with these strategies"
+        description="trials by outcome, runs, tests; ledger: experiments ever tried with these strategies"
     )
     stopped: str
-    convergence: tuple[tuple[float, ...], ...] | None = Field(description="trial, value of each new best")
+    convergence: tuple[tuple[int | float, ...], ...] | None = Field(
+        description="trial, value of each new best"
+    )
     importance: dict[str, dict[str, float]] | None = Field(description="shares by metric (PED-ANOVA)")
     undefined: dict[str, str] = Field(description="why something is null")
     errors: tuple[FailedTrial, ...] = Field(description="the first ones")
@@ -125,14 +126,12 @@ def top_lines(trials: list[SearchTrial], objectives: tuple[Objective, ...]) -> t
 
 def counts_of(trials: list[SearchTrial], tests: int, ledger: int) -> dict[str, int]:
     """How many trials there were, by what became of them, and how many runs that took."""
-    distinct = [trial for trial in trials if trial.repeats is None]
-    outcomes = Counter(trial.evaluation.outcome for trial in distinct)
+    outcomes = Counter(trial.evaluation.outcome for trial in trials)
     return {
         "trials": len(trials),
-        "repeated": len(trials) - len(distinct),
         **{name: outcomes[name] for name in ("complete", "infeasible", "pruned", "failed")},
-        "runs_new": sum(trial.evaluation.ran for trial in distinct),
-        "runs_cached": sum(trial.evaluation.cached for trial in distinct),
+        "runs_new": sum(trial.evaluation.ran for trial in trials),
+        "runs_cached": sum(trial.evaluation.cached for trial in trials),
         "tests": tests,
         "ledger": ledger,
     }
@@ -142,7 +141,7 @@ def convergence_of(trials: list[SearchTrial], objective: Objective) -> tuple[tup
     """Each trial that was better than all before it."""
     reached: list[tuple[int, float]] = []
     for trial in trials:
-        if trial.evaluation.outcome != "complete" or trial.repeats is not None:
+        if trial.evaluation.outcome != "complete":
             continue
         value = trial.evaluation.values[0]
         if not reached or objective.better(value, reached[-1][1]):
@@ -159,7 +158,7 @@ def failures_of(trials: list[SearchTrial]) -> tuple[FailedTrial, ...]:
             message=trial.evaluation.error.message,
         )
         for trial in trials
-        if trial.evaluation.error is not None and trial.repeats is None
+        if trial.evaluation.error is not None
     )[:_ERRORS]
 
 

@@ -11,8 +11,7 @@ from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from dataclasses import dataclass
 
-from jesse_mcp.domain.search import Point, SearchSetup, size_of
-from jesse_mcp.ports.engine import ProgressCallback
+from jesse_mcp.domain.search import Point, SearchSetup
 from jesse_mcp.ports.search import Search, SearchMethods
 from jesse_mcp.services.campaign_progress import CampaignProgress
 from jesse_mcp.services.objectives import Objective
@@ -26,12 +25,11 @@ _MIN_FOR_HURDLE = 8
 
 @dataclass(frozen=True)
 class SearchTrial:
-    """A trial that was told. ``repeats`` is the number of the earlier trial with the same point."""
+    """A trial that was told."""
 
     number: int
     point: Point
     evaluation: Evaluation
-    repeats: int | None = None
 
 
 class TrialSearch:
@@ -52,10 +50,7 @@ class TrialSearch:
         self._evaluator = evaluator
         self._progress = progress
         self._objectives = request.objectives
-        self._size = size_of(request.space)
         self._points: list[Point] = []
-        self._first: dict[tuple[object, ...], int] = {}
-        self._evaluations: dict[int, asyncio.Future[Evaluation]] = {}
         self._improved = -1
         #: Trials that no other is better than: the best one, or the Pareto front of two metrics.
         self.leaders: list[SearchTrial] = []
@@ -88,42 +83,22 @@ class TrialSearch:
             if number == self._request.trials:
                 self.stopped = f"all {number} trials were used"
                 return
-            if self._size is not None and len(self._first) == self._size:
-                self.stopped = f"all {self._size} points of the space were tried"
-                return
             point = await asyncio.to_thread(search.ask)
             if point is None:
-                self.stopped = f"all {number} points of the grid were tried"
+                self.stopped = f"all {number} points of the space were tried"
                 return
             self._points.append(point)
-            yield self._piece(number, point)
+            yield self._piece(point)
 
-    def _piece(self, number: int, point: Point) -> Piece[Evaluation]:
-        first = self._first.setdefault(key_of(point), number)
-        if first != number:
-            original = self._evaluations[first]
-            return lambda: asyncio.shield(original)
-        self._evaluations[number] = asyncio.get_running_loop().create_future()
+    def _piece(self, point: Point) -> Piece[Evaluation]:
         # Of the trials told by now, which are the same ones on any machine; later ones would not be.
         hurdles = self._hurdles()
 
         async def evaluate() -> Evaluation:
             with self._progress.piece() as progress:
-                return await self._evaluated(number, point, hurdles, progress)
+                return await self._evaluator.evaluate(point, hurdles, progress)
 
         return evaluate
-
-    async def _evaluated(
-        self, number: int, point: Point, hurdles: dict[float, float], progress: ProgressCallback
-    ) -> Evaluation:
-        future = self._evaluations[number]
-        try:
-            evaluation = await self._evaluator.evaluate(point, hurdles, progress)
-        except BaseException:
-            future.cancel()
-            raise
-        future.set_result(evaluation)
-        return evaluation
 
     def _hurdles(self) -> dict[float, float]:
         hurdles: dict[float, float] = {}
@@ -131,7 +106,6 @@ class TrialSearch:
             values = [
                 value
                 for trial in self.trials
-                if trial.repeats is None
                 for reached, value in trial.evaluation.slices
                 if reached == share
             ]
@@ -141,15 +115,11 @@ class TrialSearch:
 
     async def _tell(self, search: Search, evaluation: Evaluation) -> None:
         number = len(self.trials)
-        point = self._points[number]
         await asyncio.to_thread(search.tell, number, evaluation.told())
-        first = self._first[key_of(point)]
-        trial = SearchTrial(number, point, evaluation, None if first == number else first)
+        trial = SearchTrial(number, self._points[number], evaluation)
         self.trials.append(trial)
         if self._leads(trial):
             self._improved = number
-        if first != number:
-            self._progress.done()
         self._progress.say(self._summary())
         patience = self._request.early_stop
         # Trials under way go on and count: which ones would be finished by now depends on the machine.
@@ -157,7 +127,7 @@ class TrialSearch:
             self.stopped = f"no improvement in {patience} trials"
 
     def _leads(self, trial: SearchTrial) -> bool:
-        if trial.evaluation.outcome != "complete" or trial.repeats is not None:
+        if trial.evaluation.outcome != "complete":
             return False
         # Of equals the first stays, so that luck with the order cannot pass for an improvement.
         if any(_as_good(leader, trial, self._objectives) for leader in self.leaders):
@@ -176,15 +146,10 @@ class TrialSearch:
         return f"{told}, best {self._objectives[0].metric} {best[0].evaluation.values[0]:.4g} in training"
 
 
-def key_of(point: Point) -> tuple[object, ...]:
-    """What makes two points the same; True is not 1 to a strategy."""
-    return tuple((name, type(value), value) for name, value in sorted(point.items()))
-
-
 def ranked(trials: list[SearchTrial], objectives: tuple[Objective, ...]) -> list[SearchTrial]:
-    """Feasible trials, each point once, best value of the first metric first, then in order of number."""
+    """Feasible trials, best value of the first metric first, then in order of number."""
     sign = -1 if objectives[0].maximize else 1
-    feasible = [t for t in trials if t.evaluation.outcome == "complete" and t.repeats is None]
+    feasible = [trial for trial in trials if trial.evaluation.outcome == "complete"]
     return sorted(feasible, key=lambda trial: (sign * trial.evaluation.values[0], trial.number))
 
 

@@ -1,15 +1,18 @@
 """Searches by Optuna, asked and told in an order that others decide."""
 
 import importlib
+import random
 import warnings
 from typing import Any
 
 from jesse_mcp.adapters.search.grid import GridSearch
-from jesse_mcp.domain.search import Dimension, Point, SearchSetup, Space, Told
+from jesse_mcp.domain.search import Dimension, Point, SearchSetup, Space, Told, size_of
 from jesse_mcp.ports.search import Search
 
 #: Fewer say little: the evaluator compares the best tenth with the rest.
 MIN_FOR_IMPORTANCE = 20
+# Proposals in a row that may be repetitions before a point is drawn at random.
+_ATTEMPTS = 8
 _VIOLATION = "violation"
 
 
@@ -56,11 +59,46 @@ class _OptunaSearch:
         self._study = _study(optuna, setup.maximize, _sampler(optuna, setup))
         self._constrained = setup.sampler in ("tpe", "nsga2")
         self._trials: list[Any] = []
+        self._size = size_of(setup.space)
+        self._proposed: set[tuple[Any, ...]] = set()
+        # For points that the sampler does not come to by itself; no secret.
+        self._random = random.Random(setup.seed)  # noqa: S311
 
     def ask(self) -> Point | None:
-        trial = self._study.ask(self._distributions)
+        if len(self._proposed) == self._size:
+            return None
+        trial = self._new_trial()
         self._trials.append(trial)
         return {d.name: _value(d, trial.params[d.name]) for d in self._setup.space}
+
+    def _new_trial(self) -> Any:
+        """A backtest gives the same again, so a point that was proposed before is given back unused."""
+        for _ in range(_ATTEMPTS):
+            trial = self._study.ask(self._distributions)
+            if self._is_new(trial):
+                return trial
+            self._study.tell(trial, state=self._states.FAIL)
+        self._study.enqueue_trial(self._untried())
+        trial = self._study.ask(self._distributions)
+        self._proposed.add(self._coordinates(trial.params))
+        return trial
+
+    def _untried(self) -> dict[str, int]:
+        while True:
+            # Only a space in steps repeats itself.
+            point = {d.name: self._random.randrange(d.size or 1) for d in self._setup.space}
+            if self._coordinates(point) not in self._proposed:
+                return point
+
+    def _is_new(self, trial: Any) -> bool:
+        coordinates = self._coordinates(trial.params)
+        if coordinates in self._proposed:
+            return False
+        self._proposed.add(coordinates)
+        return True
+
+    def _coordinates(self, params: dict[str, Any]) -> tuple[Any, ...]:
+        return tuple(params[dimension.name] for dimension in self._setup.space)
 
     def tell(self, number: int, told: Told) -> None:
         trial = self._trials[number]
