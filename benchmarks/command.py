@@ -25,6 +25,7 @@ Name = Literal[
     "cold-start",
     "memory",
     "candle-store",
+    "candle-import",
     "bare-call",
 ]
 Measure = Callable[[Desk, Steps], Awaitable[list[report.Result]]]
@@ -36,6 +37,7 @@ def benchmarks() -> dict[Name, Measure]:
     """In the order of a campaign. Imported here: the command line alone needs none of their libraries."""
     from benchmarks import (
         bare_call,
+        candle_import,
         candle_store,
         cold_start,
         memory,
@@ -53,6 +55,7 @@ def benchmarks() -> dict[Name, Measure]:
         "cold-start": cold_start.measure,
         "memory": memory.measure,
         "candle-store": candle_store.measure,
+        "candle-import": candle_import.measure,
         "bare-call": bare_call.measure,
     }
 

@@ -22,7 +22,7 @@ PARTS = (
     "loading in the worker",
     "simulating",
     "collecting in the worker",
-    "handing over, result and end of the worker",
+    "handing over, request and result",
     "storing run and trial",
     "job records and threads",
     "MCP in memory",
