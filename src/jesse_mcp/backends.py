@@ -10,6 +10,7 @@ from jesse_mcp.adapters.strategies.folder_store import FolderStrategyStore
 from jesse_mcp.ports.candle_store import CandleStore
 from jesse_mcp.ports.engine import BacktestEngine
 from jesse_mcp.ports.market_data import MarketDataSource
+from jesse_mcp.ports.series_import import SeriesImporter
 from jesse_mcp.ports.strategy_store import StrategyStore
 from jesse_mcp.settings import Settings
 
@@ -23,38 +24,76 @@ class Backend:
         candles: what they run on.
         strategies: what they run.
         market_data: what exchanges are asked through.
-        embedded: the engine on this machine, for what the other cannot do.
+        importer: brings candles of exchanges into the store; ``None``: page by page from ``market_data``.
+        embedded: the engine on this machine, for what another one cannot do.
         warm: makes the first run start sooner; raises ``ResearchError``.
+        close: stops every process and lets go of every connection; idempotent.
     """
 
     engine: BacktestEngine
     candles: CandleStore
     strategies: StrategyStore
     market_data: MarketDataSource
+    importer: SeriesImporter | None
     embedded: EmbeddedEngine
     warm: Callable[[], Awaitable[None]]
+    close: Callable[[], Awaitable[None]]
 
 
 def backend(settings: Settings) -> Backend:
     """The one the settings ask for."""
-    return embedded_backend(settings)
+    return dashboard_backend(settings) if settings.uses_dashboard else embedded_backend(settings)
 
 
 def embedded_backend(settings: Settings) -> Backend:
     """Everything on this machine, below the home folder."""
-    engine = EmbeddedEngine(
-        settings.cache, settings.jesse_python, settings.workers, settings.run_timeout, settings.run_memory_mb
-    )
+    engine = embedded_engine(settings)
     return Backend(
         engine=engine,
-        candles=local_candles(settings),
+        candles=ParquetCandleStore(settings.home / "candles"),
         strategies=FolderStrategyStore(settings.home),
         market_data=EmbeddedMarketData(engine.pool),
+        importer=None,
         embedded=engine,
         warm=engine.warm,
+        close=engine.close,
     )
 
 
-def local_candles(settings: Settings) -> ParquetCandleStore:
-    """The candles of this machine."""
-    return ParquetCandleStore(settings.home / "candles")
+def dashboard_backend(settings: Settings) -> Backend:
+    """Runs, candles and strategies in the Jesse at ``JESSE_URL``; records and copies on this machine."""
+    # Nobody else waits for the libraries of HTTP and websockets.
+    from jesse_mcp.adapters.dashboard.candles import DashboardCandleStore, open_mirror
+    from jesse_mcp.adapters.dashboard.client import DashboardClient
+    from jesse_mcp.adapters.dashboard.engine import DashboardEngine
+    from jesse_mcp.adapters.dashboard.login import Credentials
+    from jesse_mcp.adapters.dashboard.strategies import DashboardStrategyStore
+
+    assert settings.jesse_url is not None  # noqa: S101 - what makes the settings ask for this one
+    credentials = Credentials(settings.jesse_password, settings.jesse_api_token)
+    client = DashboardClient(settings.jesse_url, credentials)
+    engine = DashboardEngine(client, settings.dashboard_runs, settings.run_timeout, settings.dashboard_stall)
+    embedded = embedded_engine(settings)
+
+    async def close() -> None:
+        await engine.close()
+        await embedded.close()
+        client.close()
+
+    return Backend(
+        engine=engine,
+        candles=DashboardCandleStore(client, open_mirror(settings.cache / "mirrors", settings.jesse_url)),
+        strategies=DashboardStrategyStore(client),
+        market_data=EmbeddedMarketData(embedded.pool),
+        importer=None,
+        embedded=embedded,
+        warm=engine.warm,
+        close=close,
+    )
+
+
+def embedded_engine(settings: Settings) -> EmbeddedEngine:
+    """Jesse in processes of this machine."""
+    return EmbeddedEngine(
+        settings.cache, settings.jesse_python, settings.workers, settings.run_timeout, settings.run_memory_mb
+    )

@@ -61,6 +61,7 @@ class Application:
             self.backend.market_data,
             self.jobs,
             lambda name: resolve_exchange(name, self.catalog).name,
+            importer=self.backend.importer,
         )
         self.runs = RunService(runs)
         planner = BacktestPlanner(strategy_store, candle_store, self.catalog, self.engine)
@@ -98,8 +99,7 @@ class Application:
             self._warming.cancel()
             await asyncio.gather(self._warming, return_exceptions=True)
         await self.jobs.close()
-        await self.engine.close()
-        await self.backend.embedded.close()
+        await self.backend.close()
         await asyncio.to_thread(self._database.close)
 
 
