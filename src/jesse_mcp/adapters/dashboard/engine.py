@@ -1,0 +1,312 @@
+"""The dashboard engine: runs backtests as sessions of a running Jesse."""
+
+import asyncio
+import time
+import uuid
+from collections.abc import Callable, Coroutine
+from typing import Any, TypeVar
+
+from jesse_mcp.adapters.dashboard import outcomes
+from jesse_mcp.adapters.dashboard.client import DashboardClient
+from jesse_mcp.adapters.dashboard.equity import daily_balances
+from jesse_mcp.adapters.dashboard.events import EventStream, Subscription
+from jesse_mcp.adapters.dashboard.following import Following, StalledError
+from jesse_mcp.adapters.dashboard.run_request import (
+    description_of,
+    refuse_what_jesse_cannot,
+    start_body,
+    title_of,
+)
+from jesse_mcp.adapters.dashboard.sessions import BacktestSessions
+from jesse_mcp.adapters.dashboard.staging import StagedStrategies, remove_abandoned
+from jesse_mcp.adapters.dashboard.unpinned import unpinned_imports
+from jesse_mcp.adapters.embedded.outcomes import timeout
+from jesse_mcp.domain.backtests import EngineOutcome, EngineRun
+from jesse_mcp.domain.errors import ErrorCode, ResearchError
+from jesse_mcp.ports.engine import ProgressCallback
+
+SUPPORTED = "3.5."
+#: Seconds in which a worker that is not stuck has seen that it is to stop.
+STOPS_WITHIN = 8.0
+
+T = TypeVar("T")
+
+
+class DashboardEngine:
+    """Implements :class:`jesse_mcp.ports.engine.BacktestEngine`.
+
+    Args:
+        client: where Jesse is.
+        capacity: runs at the same time.
+        run_timeout: seconds one run may take.
+        stall_seconds: seconds a run may stand still.
+    """
+
+    def __init__(
+        self, client: DashboardClient, capacity: int, run_timeout: float, stall_seconds: float
+    ) -> None:
+        self._client = client
+        self._sessions = BacktestSessions(client)
+        self._events = EventStream(client)
+        self._capacity = capacity
+        self._run_timeout = run_timeout
+        self._stall_seconds = stall_seconds
+        self._slots = asyncio.Semaphore(capacity)
+        self._running: set[asyncio.Task[Any]] = set()
+        self._busy = 0
+        self._version: tuple[int, str] | None = None
+        self._left_behind: list[StagedStrategies] = []
+        #: Sessions that were cancelled and whose worker did not confirm it, by the time of cancelling.
+        self._burning: dict[str, float] = {}
+        self._closed = False
+
+    @property
+    def capacity(self) -> int:
+        return self._capacity
+
+    def identity(self) -> str:
+        """Known from the first contact on; asked for again after the connection broke, if Jesse answers.
+
+        Blocks when it asks.
+
+        Raises:
+            ResearchError: ``jesse_*``; ``jesse_unreachable`` only as long as there was no contact.
+        """
+        try:
+            version = self._jesse_version()
+        except ResearchError as error:
+            if error.code is not ErrorCode.JESSE_UNREACHABLE or self._version is None:
+                raise
+            version = self._version[1]
+        return f"Jesse {version} at {self._client.url}"
+
+    async def warm(self) -> None:
+        """The first contact. Raises as :meth:`identity`."""
+        await asyncio.to_thread(self._jesse_version)
+
+    async def run(self, run: EngineRun, progress: ProgressCallback) -> EngineOutcome:
+        """See the port; raises ``candles_missing``, ``capability_missing`` and ``jesse_*`` besides.
+
+        Cancelling ends the session at Jesse, which can only ask its worker to stop: :meth:`status` tells of
+        workers that did not. Every way out removes what was put into Jesse's project.
+        """
+        refuse_what_jesse_cannot(run.request)
+        if self._closed:
+            raise _closed()
+        task = asyncio.current_task()
+        assert task is not None  # noqa: S101 - a coroutine runs in one
+        self._running.add(task)
+        try:
+            async with self._slots:
+                self._busy += 1
+                try:
+                    return await self._run_staged(run, progress)
+                finally:
+                    self._busy -= 1
+        except asyncio.CancelledError:
+            if self._closed:
+                raise _closed() from None
+            raise
+        finally:
+            self._running.discard(task)
+
+    async def status(self) -> dict[str, Any]:
+        facts: dict[str, Any] = {
+            "kind": "dashboard",
+            "url": self._client.url,
+            "workers": {"capacity": self._capacity, "busy": self._busy},
+            "limits": {"run_timeout_seconds": self._run_timeout, "stall_seconds": self._stall_seconds},
+        }
+        if self._burning:
+            facts["cancelled_but_running"] = sorted(self._burning)
+        try:
+            version = await asyncio.to_thread(self._jesse_version)
+        except ResearchError as error:
+            return {**facts, "installed": False, "problem": error.message, "hint": error.hint}
+        return {**facts, "installed": True, "jesse_version": version}
+
+    async def close(self) -> None:
+        """Cancel every run at Jesse. Idempotent."""
+        self._closed = True
+        running = set(self._running) - {asyncio.current_task()}
+        for task in running:
+            task.cancel()
+        if running:
+            await asyncio.wait(running)
+        await self._events.close()
+
+    async def _run_staged(self, run: EngineRun, progress: ProgressCallback) -> EngineOutcome:
+        progress(0.0, "preparing")
+        version = await asyncio.to_thread(self._jesse_version)
+        staged = StagedStrategies(self._client, run)
+        try:
+            await _whole(staged.put)
+            return await self._simulated(run, staged, progress, version)
+        finally:
+            await self._tidied(staged)
+
+    async def _simulated(
+        self, run: EngineRun, staged: StagedStrategies, progress: ProgressCallback, version: str
+    ) -> EngineOutcome:
+        session_id = str(uuid.uuid4())
+        began = time.monotonic()
+        following = Following(self._sessions, session_id, progress, self._stall_seconds)
+        async with self._events.subscribed(session_id) as events:
+            try:
+                async with asyncio.timeout(self._run_timeout) as limit:
+                    await _whole(self._start, run, staged, session_id)
+                    following.moved = time.monotonic()
+                    progress(0.0, "loading")
+                    state = await following.to_end(events)
+            except StalledError:
+                raise await self._stopped(following, events, following.still) from None
+            except TimeoutError:
+                if not limit.expired():
+                    raise
+                raise await self._stopped(following, events, self._run_timeout) from None
+            except BaseException as error:
+                # Also when Jesse was lost: it may be back, or have lost only us.
+                await self._cancelled(session_id, events, patient=isinstance(error, asyncio.CancelledError))
+                raise
+        session = await asyncio.to_thread(self._sessions.result, session_id)
+        log = await asyncio.to_thread(self._sessions.log, session_id)
+        engine = self._engine_facts(run, version, session_id)
+        if state.status != "finished" or session["status"] != "finished":
+            failure = outcomes.failed(session, following.exception, staged.names, log)
+            failure.details["session_url"] = engine["session_url"]
+            raise failure
+        _check_what_ran(session, staged, following)
+        simulated = session["execution_duration"] or 0.0
+        elapsed = time.monotonic() - began
+        return await asyncio.to_thread(
+            self._outcome, run, session, staged, log, engine, {"simulate": simulated, "all": elapsed}
+        )
+
+    def _outcome(
+        self,
+        run: EngineRun,
+        session: dict[str, Any],
+        staged: StagedStrategies,
+        log: str | None,
+        engine: dict[str, str],
+        timings: dict[str, float],
+    ) -> EngineOutcome:
+        curve = daily_balances(run.request, run.candles, session["trades"], log)
+        return outcomes.to_outcome(run, session, staged.names, curve, log, engine, timings)
+
+    def _start(self, run: EngineRun, staged: StagedStrategies, session_id: str) -> None:
+        self._sessions.start(session_id, start_body(run.request, staged.names))
+        description = description_of(run.request, staged.names)
+        self._sessions.describe(session_id, title_of(run.request), description)
+
+    async def _stopped(self, following: Following, events: Subscription, seconds: float) -> ResearchError:
+        """End a run that took too long; the error for it."""
+        still = following.still
+        gone = await self._cancelled(following.session_id, events, patient=True)
+        error = timeout(seconds, following.fraction, still, "")
+        error.details["session_url"] = self._sessions.url(following.session_id)
+        if not gone:
+            error.message += "; Jesse's worker was told to stop and has not, so it may run on"
+            error.hint = f"{error.hint}; restart Jesse to be rid of the worker"
+            error.details["worker_may_still_run"] = True
+        return error
+
+    async def _cancelled(self, session_id: str, events: Subscription, *, patient: bool) -> bool:
+        """Tell Jesse to stop the session; whether its worker is known to have stopped."""
+        try:
+            await _whole(self._sessions.cancel, session_id)
+        except ResearchError:
+            self._burning[session_id] = time.time()
+            return False
+        gone = patient and await _finishing(_terminated(events))
+        if gone:
+            self._burning.pop(session_id, None)
+        elif patient:
+            self._burning[session_id] = time.time()
+        return gone
+
+    async def _tidied(self, staged: StagedStrategies) -> None:
+        """Remove what this and earlier runs put into Jesse's project; what fails is tried again later."""
+        waiting, self._left_behind = [*self._left_behind, staged], []
+        for one in waiting:
+            try:
+                await _whole(one.remove)
+            except ResearchError:
+                self._left_behind.append(one)
+
+    def _engine_facts(self, run: EngineRun, version: str, session_id: str) -> dict[str, str]:
+        facts = {
+            "kind": "dashboard",
+            "jesse": version,
+            "session_id": session_id,
+            "session_url": self._sessions.url(session_id),
+        }
+        unpinned = unpinned_imports(run.source)
+        if unpinned:
+            facts["not_pinned"] = (
+                f"{', '.join(unpinned)}: imported, and neither in reach of Jesse's API nor part of Jesse; "
+                "changes of theirs do not show"
+            )
+        return facts
+
+    def _jesse_version(self) -> str:
+        if self._version is not None and self._version[0] == self._events.losses:
+            return self._version[1]
+        losses = self._events.losses
+        version = str(self._client.get("/system/system-info").get("jesse_version"))
+        if not version.startswith(SUPPORTED):
+            raise ResearchError(
+                ErrorCode.JESSE_UNSUPPORTED,
+                f"Jesse {version} runs at {self._client.url}; supported is {SUPPORTED}x",
+                hint=f"install Jesse {SUPPORTED}x there, or run on the embedded engine",
+            )
+        if self._version is None:
+            remove_abandoned(self._client)
+        self._version = (losses, version)
+        return version
+
+
+async def _terminated(events: Subscription) -> bool:
+    """Whether the worker says in time that it has stopped."""
+    until = time.monotonic() + STOPS_WITHIN
+    while (left := until - time.monotonic()) > 0:
+        event = await events.next(left)
+        if event is not None and event.name in ("termination", "exception"):
+            return True
+    return False
+
+
+async def _whole(function: Callable[..., T], *arguments: Any) -> T:
+    """Call in a thread; cancelling waits for its end, so that what it did is known."""
+    return await _finishing(asyncio.to_thread(function, *arguments))
+
+
+async def _finishing(work: Coroutine[Any, Any, T]) -> T:
+    task = asyncio.ensure_future(work)
+    try:
+        return await asyncio.shield(task)
+    except asyncio.CancelledError:
+        await asyncio.wait([task])
+        raise
+
+
+def _check_what_ran(session: dict[str, Any], staged: StagedStrategies, following: Following) -> None:
+    """A session has succeeded; with the code and the routes that it was to have?"""
+    expected = {text.replace("\r\n", "\n").replace("\r", "\n") for text in staged.modules.values()}
+    for code in (session.get("strategy_codes") or {}).values():
+        if code not in expected:
+            raise ResearchError(
+                ErrorCode.RUN_REJECTED,
+                "the strategy was changed in Jesse while it ran",
+                hint="run it again: the run is then planned with the new code",
+            )
+    if following.added:
+        raise ResearchError(
+            ErrorCode.RUN_REJECTED,
+            f"Jesse changed the run by itself: {following.added[0]}",
+            hint="add that symbol and timeframe to data_routes",
+        )
+
+
+def _closed() -> ResearchError:
+    return ResearchError(ErrorCode.ENGINE_FAILED, "the engine has been closed")

@@ -1,0 +1,194 @@
+"""The pinned code of a run in Jesse's project: what is there as it is, the rest under names of our own."""
+
+import ast
+from pathlib import Path
+
+from jesse_mcp.adapters.dashboard.client import DashboardClient
+from jesse_mcp.adapters.dashboard.project import JesseProject
+from jesse_mcp.adapters.dashboard.temporary_names import age, is_temporary, temporary_name
+from jesse_mcp.adapters.strategies.folder_store import main_module
+from jesse_mcp.adapters.strategies.source_bundle import STRATEGIES
+from jesse_mcp.domain.backtests import EngineRun
+from jesse_mcp.domain.errors import ErrorCode, ResearchError
+
+_ENGINE_SIDE = Path(__file__).parents[2] / "engine_side"
+#: Modules of the engine's side that complete and check hyperparameters, under names that do not clash.
+_CHECKS = {"failures": "_jesse_mcp_failures", "hyperparameters": "_jesse_mcp_hyperparameters"}
+_ABANDONED_SECONDS = 86_400.0
+_SUBCLASS = """
+
+# What follows was added by jesse-mcp for one run.
+def _jesse_mcp_class({strategy}):
+    import importlib
+    import json
+
+    from .{failures} import RunRejectedError
+    from .{hyperparameters} import complete
+
+    class {name}({strategy}):
+        def __init__(self):
+            super().__init__()
+            classes = {{
+                name: getattr(importlib.import_module(module), name)
+                for name, module in {modules!r}.items()
+            }}
+            classes[{strategy!r}] = {strategy}
+            try:
+                self.hp = complete(classes, {overrides!r})
+            except RunRejectedError as error:
+                raise RunRejectedError(json.dumps([str(error), error.hint])) from None
+
+        def dna(self):
+            # It is in the values already; Jesse would put it in their place.
+            return ""
+
+    {name}.__module__ = __name__
+    {name}.__qualname__ = {name!r}
+    return {name}
+
+
+{name} = _jesse_mcp_class({strategy})
+"""
+
+
+class StagedStrategies:
+    """Decides on making, changes Jesse's project in :meth:`put`, restores it in :meth:`remove`. Blocking.
+
+    A strategy of the user's runs under its own name, provided that its files are still those of the run.
+    One that is not in Jesse, and every strategy of a run with hyperparameters, since Jesse's dashboard
+    takes none, gets a folder under a temporary name.
+
+    Args:
+        client: where Jesse is.
+        run: names the strategies and holds their files.
+    """
+
+    def __init__(self, client: DashboardClient, run: EngineRun) -> None:
+        self._client = client
+        self._run = run
+        self._project = JesseProject(client)
+        wanted = list(dict.fromkeys(route.strategy for route in run.request.routes))
+        #: Strategy of the run to its name in Jesse; complete after :meth:`put`.
+        self.names = dict.fromkeys(wanted, "")
+        #: Name in Jesse to the text of its main module.
+        self.modules: dict[str, str] = {}
+        self._folders: list[str] = []
+
+    def put(self) -> None:
+        """Check what is there and write what is not.
+
+        Raises:
+            ResearchError: ``run_rejected`` when Jesse's files are not those of the run, or a module defines
+                no class of its name; ``capability_missing`` for files Jesse's API cannot take; what
+                :meth:`DashboardClient.call` raises.
+        """
+        for name in self.names:
+            _check_class(name, self._run.source.get(main_module(name)))
+        absent = self._absent()
+        overridden = bool(self._run.request.hyperparameters)
+        for name in self.names:
+            temporary = name in absent or overridden
+            self.names[name] = temporary_name(name) if temporary else name
+        for name, used in self.names.items():
+            if used == name:
+                self.modules[name] = self._run.source[main_module(name)]
+            else:
+                self._folders.append(f"{STRATEGIES}/{used}")
+                self._write(name, used, name in absent)
+
+    def remove(self) -> None:
+        """Take away every folder of ours. Raises as :meth:`DashboardClient.call`; may be called again."""
+        while self._folders:
+            self._project.remove(self._folders[-1])
+            self._folders.pop()
+
+    def _absent(self) -> set[str]:
+        """Strategies of the run that Jesse does not have; everything else must be there and equal."""
+        absent = {name for name in self.names if self._project.text(main_module(name)) is None}
+        for path, text in self._run.source.items():
+            if any(path.startswith(f"{STRATEGIES}/{name}/") for name in absent):
+                continue
+            there = self._project.text(path)
+            if there is None and path == f"{STRATEGIES}/__init__.py" and not text.strip():
+                continue
+            if there is None:
+                raise ResearchError(
+                    ErrorCode.CAPABILITY_MISSING,
+                    f"the run needs {path}, which is not in Jesse's project or not in reach of its API",
+                    hint="put it below strategies/ of Jesse's project, or run on the embedded engine",
+                    details={"path": path},
+                )
+            if there != text:
+                raise ResearchError(
+                    ErrorCode.RUN_REJECTED,
+                    f"{path} has changed in Jesse's project since this run was planned",
+                    hint="call again: the run is then planned with the new code",
+                    details={"path": path},
+                )
+        return absent
+
+    def _write(self, name: str, used: str, absent: bool) -> None:
+        overrides = self._run.request.hyperparameters
+        folder = f"{STRATEGIES}/{name}/"
+        if absent:
+            code = self._run.source[main_module(name)]
+            for path, text in self._run.source.items():
+                if path.startswith(folder) and path != main_module(name):
+                    self._project.write(f"{STRATEGIES}/{used}/{path.removeprefix(folder)}", text, True)
+        else:
+            code = f"from {STRATEGIES}.{name} import {name}\n"
+        if overrides:
+            others = {
+                other: f"{STRATEGIES}.{in_jesse}"
+                for other, in_jesse in self.names.items()
+                if other != name and in_jesse
+            }
+            code = code.rstrip() + _SUBCLASS.format(
+                name=used, strategy=name, modules=others, overrides=dict(overrides), **_CHECKS
+            )
+            self._write_checks(used)
+        else:
+            code = f"{code.rstrip()}\n\n\n{used} = type({used!r}, ({name},), {{'__module__': __name__}})\n"
+        self.modules[used] = code
+        # Last, so that nobody finds half a strategy.
+        self._project.write(main_module(used), code, True)
+
+    def _write_checks(self, used: str) -> None:
+        for module, called in _CHECKS.items():
+            text = (_ENGINE_SIDE / f"{module}.py").read_text()
+            text = text.replace("from failures import", f"from .{_CHECKS['failures']} import")
+            self._project.write(f"{STRATEGIES}/{used}/{called}.py", text, True)
+
+
+def remove_abandoned(client: DashboardClient) -> None:
+    """Remove what runs left in Jesse's project that could not tidy up. Raises as the client's calls."""
+    project = JesseProject(client)
+    for name in client.get("/strategy/all")["strategies"]:
+        if is_temporary(name) and age(name) > _ABANDONED_SECONDS:
+            project.remove(f"{STRATEGIES}/{name}")
+
+
+def _check_class(name: str, code: str | None) -> None:
+    """Jesse rewrites the file of a strategy whose class is called otherwise; that must not happen."""
+    if code is None:
+        raise ResearchError(ErrorCode.STRATEGY_NOT_FOUND, f"the run has no code for strategy {name!r}")
+    try:
+        tree = ast.parse(code.removeprefix("\ufeff"))
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        return  # Jesse says where
+    bound = {node.name for node in ast.walk(tree) if isinstance(node, ast.ClassDef)}
+    bound |= {
+        alias.asname or alias.name
+        for node in ast.walk(tree)
+        if isinstance(node, ast.ImportFrom)
+        for alias in node.names
+    }
+    bound |= {
+        node.id for node in ast.walk(tree) if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store)
+    }
+    if name not in bound and "*" not in bound:
+        raise ResearchError(
+            ErrorCode.RUN_REJECTED,
+            f"{main_module(name)} defines no strategy class {name}",
+            hint=f"name the class {name} and let it extend jesse.strategies.Strategy",
+        )
