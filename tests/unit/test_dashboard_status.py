@@ -13,6 +13,7 @@ from jesse_mcp.adapters.dashboard.client import DashboardClient
 from jesse_mcp.adapters.dashboard.login import Credentials
 from jesse_mcp.adapters.dashboard.status import look
 from jesse_mcp.adapters.dashboard.versions import check_version
+from jesse_mcp.cli.doctor import dashboard_checks
 from jesse_mcp.domain.errors import ErrorCode, ResearchError
 
 URL = "http://jesse.test:9000"
@@ -62,6 +63,12 @@ def test_a_jesse_that_is_ready() -> None:
     }
 
 
+def test_a_doctor_finds_nothing_wrong_with_it() -> None:
+    checks = dashboard_checks(found(jesse()))
+    assert all(check.passed for check in checks)
+    assert "not needed" in checks[-1].found
+
+
 def test_the_live_plugin_is_a_fact_and_no_fault() -> None:
     facts = found(jesse(local=httpx2.Response(200, json={**LOCAL, "has_live_plugin_installed": True})))
     assert (facts["state"], facts["live_plugin"]) == ("ready", True)
@@ -101,6 +108,9 @@ def test_what_is_in_the_way(
     assert facts["problem"]
     assert facts["hint"]
     assert facts["code"].startswith("jesse_")
+    *passed, failed = dashboard_checks(facts)
+    assert all(check.passed for check in passed)
+    assert (failed.passed, failed.found, failed.hint) == (False, facts["problem"], facts["hint"])
 
 
 @pytest.mark.parametrize("version", ["3.5.0", "3.5.3", "3.5.12", "3.5"])

@@ -5,6 +5,7 @@ import os
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 from cyclopts import App
 from rich.console import Console
@@ -67,6 +68,8 @@ async def examine(settings: Settings) -> list[Check]:
     except ResearchError as error:
         return [*checks, Check("store", False, error.message, error.hint)]
     try:
+        if settings.uses_dashboard:
+            return [*checks, await _store(application), *dashboard_checks(await application.engine.status())]
         engine = _attempt("engine", application.engine.identity)
         checks += [engine, await _store(application)]
         if engine.passed:
@@ -106,6 +109,8 @@ async def _store(application: Application) -> Check:
         counts = (await application.system.status()).store
     except ResearchError as error:
         return Check("store", False, error.message, error.hint)
+    if "unknown" in counts:
+        return Check("store", True, f"{counts['runs']} runs")
     return Check("store", True, f"{counts['candle_series']} candle series, {counts['runs']} runs")
 
 
@@ -115,3 +120,26 @@ async def _starts(application: Application) -> Check:
     except ResearchError as error:
         return Check("Jesse starts", False, error.message, error.hint)
     return Check("Jesse starts", True, "loaded and ready for a run")
+
+
+def dashboard_checks(status: dict[str, Any]) -> list[Check]:
+    """One check for each thing that may be in the way of a running Jesse, up to the one that is.
+
+    Args:
+        status: of the dashboard engine.
+    """
+    state, version = status["state"], status["jesse_version"]
+    checks = []
+    for obstacle, name, found in (
+        ("unreachable", "Jesse answers", status["url"]),
+        ("not_jesse", "it is Jesse", "its API"),
+        ("unauthorized", "login", "accepted"),
+        ("unsupported", "version", f"Jesse {version}"),
+        ("database", "Jesse's database", "answers"),
+        ("failed", "Jesse works", "it says so"),
+    ):
+        if state == obstacle:
+            return [*checks, Check(name, False, status["problem"], status["hint"])]
+        checks.append(Check(name, True, found))
+    plugin = "installed" if status["live_plugin"] else "not installed, and not needed for research"
+    return [*checks, Check("live plugin", True, plugin)]

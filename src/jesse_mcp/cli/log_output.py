@@ -13,6 +13,9 @@ def log_to_standard_error(settings: Settings) -> None:
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(SecretFreeFormatter(secrets_of(settings)))
     logging.basicConfig(level=settings.log_level, handlers=[handler])
+    if settings.log_level != "DEBUG":
+        # It writes a line for every request.
+        logging.getLogger("httpx2").setLevel(logging.WARNING)
     framework = logging.getLogger("fastmcp")
     framework.handlers.clear()
     framework.propagate = True
