@@ -129,7 +129,7 @@ def dashboard_checks(status: dict[str, Any]) -> list[Check]:
         status: of the dashboard engine.
     """
     state, version = status["state"], status["jesse_version"]
-    checks = []
+    checks: list[Check] = []
     for obstacle, name, found in (
         ("unreachable", "Jesse answers", status["url"]),
         ("not_jesse", "it is Jesse", "its API"),

@@ -19,13 +19,14 @@ from jesse_mcp.adapters.dashboard.run_request import (
 )
 from jesse_mcp.adapters.dashboard.sessions import BacktestSessions
 from jesse_mcp.adapters.dashboard.staging import StagedStrategies, remove_abandoned
+from jesse_mcp.adapters.dashboard.status import look
 from jesse_mcp.adapters.dashboard.unpinned import unpinned_imports
+from jesse_mcp.adapters.dashboard.versions import check_version
 from jesse_mcp.adapters.embedded.outcomes import timeout
 from jesse_mcp.domain.backtests import EngineOutcome, EngineRun
 from jesse_mcp.domain.errors import ErrorCode, ResearchError
 from jesse_mcp.ports.engine import ProgressCallback
 
-SUPPORTED = "3.5."
 #: Seconds in which a worker that is not stuck has seen that it is to stop.
 STOPS_WITHIN = 8.0
 
@@ -111,19 +112,16 @@ class DashboardEngine:
             self._running.discard(task)
 
     async def status(self) -> dict[str, Any]:
+        """What :func:`look` finds, within seconds also when Jesse hangs; nothing is started."""
+        found = await asyncio.to_thread(look, self._client)
         facts: dict[str, Any] = {
-            "kind": "dashboard",
-            "url": self._client.url,
+            **found.facts(self._client.url),
             "workers": {"capacity": self._capacity, "busy": self._busy},
             "limits": {"run_timeout_seconds": self._run_timeout, "stall_seconds": self._stall_seconds},
         }
         if self._burning:
             facts["cancelled_but_running"] = sorted(self._burning)
-        try:
-            version = await asyncio.to_thread(self._jesse_version)
-        except ResearchError as error:
-            return {**facts, "installed": False, "problem": error.message, "hint": error.hint}
-        return {**facts, "installed": True, "jesse_version": version}
+        return facts
 
     async def close(self) -> None:
         """Cancel every run at Jesse. Idempotent."""
@@ -254,12 +252,7 @@ class DashboardEngine:
             return self._version[1]
         losses = self._events.losses
         version = str(self._client.get("/system/system-info").get("jesse_version"))
-        if not version.startswith(SUPPORTED):
-            raise ResearchError(
-                ErrorCode.JESSE_UNSUPPORTED,
-                f"Jesse {version} runs at {self._client.url}; supported is {SUPPORTED}x",
-                hint=f"install Jesse {SUPPORTED}x there, or run on the embedded engine",
-            )
+        check_version(version)
         if self._version is None:
             remove_abandoned(self._client)
         self._version = (losses, version)
