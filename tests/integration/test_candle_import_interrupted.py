@@ -220,6 +220,8 @@ mount -t tmpfs -o size=200k tmpfs "$CANDLES"
 status=0
 "$@" > "$OUT/first" 2> "$OUT/first-error" || status=$?
 echo $status > "$OUT/status"
+"$PYTHON" -m jesse_mcp candles list --json > "$OUT/listed"
+"$PYTHON" -m jesse_mcp candles check --exchange "Binance Spot" --symbol BTC-USDT --json > "$OUT/checked"
 cp -r "$CANDLES" "$OUT/full"
 mount -o remount,size=64m tmpfs "$CANDLES"
 "$@" > "$OUT/second" 2> "$OUT/second-error"
@@ -242,7 +244,12 @@ def test_a_full_disk(exchange: ExchangeServer, surroundings: dict[str, str], tmp
     out.mkdir()
     ended = subprocess.run(
         ["unshare", "-rm", "sh", "-c", _ON_A_SMALL_DISK, "sh", *COMMAND],
-        env={**surroundings, "CANDLES": str(candle_folder(tmp_path)), "OUT": str(out)},
+        env={
+            **surroundings,
+            "CANDLES": str(candle_folder(tmp_path)),
+            "OUT": str(out),
+            "PYTHON": sys.executable,
+        },
         capture_output=True,
         text=True,
         timeout=280,
@@ -256,6 +263,9 @@ def test_a_full_disk(exchange: ExchangeServer, surroundings: dict[str, str], tmp
     rows = stored(out / "full")
     assert PAGE <= len(rows) < COUNT
     np.testing.assert_array_equal(rows, history()[: len(rows)])
+    (listed,) = json.loads((out / "listed").read_text())["series"]
+    checked = json.loads((out / "checked").read_text())["coverage"]
+    assert listed["rows"] == checked["present"] == len(rows), "all of it is read while the disk is full"
     assert json.loads((out / "second").read_text())["series"][0]["present"] == COUNT
     np.testing.assert_array_equal(stored(out / "after"), history()[:COUNT])
     starts = [start for start in minutes_asked(exchange) if start >= START]

@@ -400,7 +400,11 @@ def test_a_full_disk_loses_only_the_page_that_did_not_fit(
         error = refuses(lambda: add(store, 2, 3, 2), ErrorCode.STORAGE_FAILED, "No space left on device")
         assert error.hint == "free some disk space, then repeat the call"
         assert {path: path.read_bytes() for path in root.glob("*/[!.]*")} == before
-        refuses(lambda: store.read(KEY), ErrorCode.STORAGE_FAILED, "No space left on device")
+        assert stored(store) == {0: 100.0, 1: 100.0}, "read from memory, since there is no room to merge"
+        assert [summary.rows for summary in store.summaries()] == [2]
+        assert store.coverage(KEY, *span(0, 3)).present == 2
+        assert minutes(store.answered(KEY)) == {1}
+        refuses(lambda: store.mapped(KEY), ErrorCode.STORAGE_FAILED, "No space left on device")
         assert {path: path.read_bytes() for path in root.glob("*/[!.]*")} == before
     assert add(store, 2, 3, 2).added == 1
     assert stored(store) == {0: 100.0, 1: 100.0, 2: 100.0}

@@ -2,7 +2,7 @@
 
 import re
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -68,9 +68,9 @@ class ParquetCandleStore:
             ResearchError: ``storage_failed`` naming a file that cannot be read.
         """
         with storage_errors("list the candle store"):
-            for journal in self.root.glob("[!.]*/[!.]*.journal"):
-                self._settle(journal.with_suffix(".parquet"))
-        return self._settled_summaries()
+            journals = self.root.glob("[!.]*/[!.]*.journal")
+            unsaved = {path: self._settle(path) for path in (j.with_suffix(".parquet") for j in journals)}
+        return self._settled_summaries({path: kept[0] for path, kept in unsaved.items() if kept})
 
     def summary(self, key: SeriesKey) -> SeriesSummary | None:
         """One series, or ``None`` when no candle of it is stored.
@@ -78,9 +78,8 @@ class ParquetCandleStore:
         Raises:
             ResearchError: ``invalid_argument`` for a key that cannot be a series, ``storage_failed``.
         """
-        with storage_errors(f"read {key}"):
-            found = read_description(self._settled(key))
-        return None if found is None else self._of(key, found).summary
+        found = self._description(key)
+        return None if found is None else found.summary
 
     def write(self, key: SeriesKey, candles: CandleArray, source: str) -> WriteReport:
         """Merge candles (n, 6) into a series; rows replace stored ones of the same minute.
@@ -159,9 +158,8 @@ class ParquetCandleStore:
         Raises:
             ResearchError: ``invalid_argument`` for the key, ``storage_failed``.
         """
-        with storage_errors(f"read {key}"):
-            found = read_description(self._settled(key))
-        return () if found is None else self._of(key, found).answered
+        found = self._description(key)
+        return () if found is None else found.answered
 
     def unanswered(self, key: SeriesKey, start_ms: int, end_ms: int) -> list[tuple[int, int]]:
         """The parts of ``[start_ms, end_ms)`` that are neither stored nor answered, ascending.
@@ -179,7 +177,8 @@ class ParquetCandleStore:
             ResearchError: ``storage_failed`` when the series is damaged.
         """
         with storage_errors(f"read {key}"):
-            stored = read_series(self._settled(key))
+            path = self._path(key)
+            stored = self._settle(path) or read_series(path)
         if stored is None:
             return np.empty((0, 6))
         self._of(key, stored[0])
@@ -203,13 +202,14 @@ class ParquetCandleStore:
             ResearchError: ``series_not_found``, ``storage_failed``.
         """
         with storage_errors(f"map {key}"):
-            path = self._settled(key)
-            found = read_description(path)
+            path = self._path(key)
+            unsaved = self._settle(path)
+            found = unsaved[0] if unsaved else read_description(path)
             summary = None if found is None else self._of(key, found).summary
             leased = None if summary is None else self._mapped.lease(summary)
             if leased is not None:
                 return leased
-            stored = read_series(path)
+            stored = unsaved or read_series(path)
             if stored is None or stored[0].summary is None:
                 raise self._not_found(key)
             return self._mapped.make(stored[0].summary, stored[1])
@@ -259,25 +259,34 @@ class ParquetCandleStore:
     def _timestamps(self, key: SeriesKey) -> tuple[Description, NDArray[np.int64]]:
         """Description and timestamps of one generation; of an empty series when there is none."""
         with storage_errors(f"read {key}"):
-            found = read_timestamps(self._settled(key))
+            path = self._path(key)
+            unsaved = self._settle(path)
+            found = read_timestamps(path) if unsaved is None else None
+        if unsaved is not None:
+            found = unsaved[0], unsaved[1][:, TIMESTAMP].astype(np.int64)
         if found is None:
             return Description(key.exchange, None), np.empty(0, np.int64)
         return self._of(key, found[0]), found[1]
 
-    def _settled(self, key: SeriesKey) -> Path:
-        """The Parquet file of a series, with every page of its journal."""
-        path = self._path(key)
-        self._settle(path)
-        return path
+    def _description(self, key: SeriesKey) -> Description | None:
+        with storage_errors(f"read {key}"):
+            path = self._path(key)
+            unsaved = self._settle(path)
+            found = unsaved[0] if unsaved else read_description(path)
+        return None if found is None else self._of(key, found)
 
-    def _settle(self, path: Path) -> None:
-        if journal_of(path).exists():
-            with self._exclusive(path):
-                SeriesFiles(path, None).settle()
+    def _settle(self, path: Path) -> tuple[Description, CandleArray] | None:
+        """Merge the journal of a series; what there is no room for on the disk is returned, to be read."""
+        if not journal_of(path).exists():
+            return None
+        with self._exclusive(path):
+            return SeriesFiles(path, None).settle()
 
-    def _settled_summaries(self) -> list[SeriesSummary]:
+    def _settled_summaries(self, unsaved: Mapping[Path, Description] | None = None) -> list[SeriesSummary]:
+        known = dict(unsaved or {})
         with storage_errors("list the candle store"):
-            found = [read_description(path) for path in self.root.glob("[!.]*/[!.]*.parquet")]
+            files = [path for path in self.root.glob("[!.]*/[!.]*.parquet") if path not in known]
+            found = [*known.values(), *map(read_description, files)]
         summaries = [one.summary for one in found if one is not None and one.summary is not None]
         return sorted(summaries, key=lambda s: (s.exchange, s.symbol))
 

@@ -4,6 +4,7 @@ Saving replaces the Parquet file and then removes the journal. Killed in between
 but the Parquet file says how far it is included, so no page is laid over anything newer than itself.
 """
 
+import errno
 import time
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -27,6 +28,7 @@ from jesse_mcp.domain.intervals import Interval, Intervals, union, without
 from jesse_mcp.domain.timeframes import parse_minute
 
 _NO_SOURCE = ""
+_NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 
 
 @dataclass(frozen=True)
@@ -106,19 +108,38 @@ class SeriesFiles:
         if series.empty:
             self.remove()
             return
+        replace_file(self._path, encode(series.candles, self.describe(series)))
+        self._journal.remove()
+
+    def describe(self, series: Series) -> Description:
+        """What the Parquet file of ``series`` would say besides its candles."""
         key = SeriesKey(exchange=series.exchange, symbol=self._path.stem)
         summary = None
         if len(series.candles):
             now_ms = int(time.time() * 1000)
             summary = summarize(key, series.candles, series.answered, series.source, now_ms)
-        description = Description(series.exchange, summary, series.answered, series.included)
-        replace_file(self._path, encode(series.candles, description))
-        self._journal.remove()
+        return Description(series.exchange, summary, series.answered, series.included)
 
-    def settle(self) -> None:
-        """Merge the journal into the Parquet file."""
-        if self._journal.exists():
-            self.save(self.load())
+    def settle(self) -> tuple[Description, CandleArray] | None:
+        """Merge the journal into the Parquet file.
+
+        Returns:
+            What the file should hold, when there is no room for it: then nothing has changed. ``None`` when
+            it holds it.
+
+        Raises:
+            OSError: for any other trouble; nothing has changed for readers.
+        """
+        if not self._journal.exists():
+            return None
+        series = self.load()
+        try:
+            self.save(series)
+        except OSError as error:
+            if error.errno not in _NO_ROOM:
+                raise
+            return self.describe(series), series.candles
+        return None
 
     def remove(self) -> None:
         """Remove the journal, then the Parquet file: the other way round, pages would come back to life."""
