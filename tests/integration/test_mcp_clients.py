@@ -115,6 +115,36 @@ def story(candles: Path) -> list[dict[str, Any]]:
             wait_seconds=60,
         ),
         step("no blocks", "monte_carlo", run_id="$first", method="trades_shuffle", block_length=3),
+        step(
+            "batch",
+            "backtest_batch",
+            **SERIES,
+            strategy="Mine",
+            timeframe="1h",
+            settings={"warm_up_candles": 24},
+            cells=[{"start_date": "2024-01-03"}, {"start_date": "2024-01-04", "fee": 0.001}],
+        ),
+        step(
+            "search",
+            "optimize",
+            **SERIES,
+            strategy="TrendFollowing",
+            timeframe="1h",
+            start_date="2024-01-03",
+            settings={"warm_up_candles": 24},
+            metrics=["net_profit_percentage"],
+            trials=2,
+            min_trades=0,
+        ),
+        step(
+            "no space",
+            "optimize",
+            **SERIES,
+            strategy="Mine",
+            timeframe="1h",
+            start_date="2024-01-03",
+            settings={"warm_up_candles": 24},
+        ),
         step("write endless", "strategy_write", name="Endless", code=ENDLESS),
         step(
             "endless",
@@ -145,6 +175,7 @@ EXPECTED_ERRORS = {
     "missing candles": "candles_missing",
     "no run": "run_not_found",
     "no blocks": "invalid_argument",
+    "no space": "invalid_argument",
     "cancel again": "job_not_active",
     "no job": "job_not_found",
     "read only": "strategy_read_only",
@@ -279,6 +310,8 @@ def check_answers(heard: dict[str, Any], candles: Path) -> None:
     assert (len(run["trades"]), len(run["equity"])) == (3, 3)
     assert run["trades"][0]["orders"]
     assert run["provenance"]["fingerprint"]
+    assert [row[-1] for row in answers["batch"]["content"]["result"]["rows"]] == [None, None]
+    assert answers["search"]["content"]["result"]["counts"]["complete"] == 2
     assert answers["cancel"]["content"]["state"] == "cancelled"
     assert "colour" in answers["unknown argument"]["text"]
     assert "candles_import(" in answers["missing candles"]["content"]["error"]["hint"]

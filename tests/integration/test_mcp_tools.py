@@ -70,6 +70,9 @@ def world(engine_python: Path, tmp_path_factory: pytest.TempPathFactory) -> Iter
         yield World(desk, folder, runs, first["job_id"], itertools.count(1))
 
 
+ONE = {**SERIES, "strategy": "Mine", "timeframe": "1h", "start_date": "2024-01-03"}
+SHORT_WARM_UP = {"warm_up_candles": 24}
+
 Arguments = dict[str, Any] | Callable[[World], dict[str, Any]]
 
 
@@ -89,6 +92,8 @@ REQUIRED: dict[str, Arguments] = {
     "strategy_delete": lambda w: {"name": w.fresh_strategy()},
     "indicator_list": {},
     "backtest": {"exchange": EXCHANGE, "start_date": "2024-01-03"},
+    "backtest_batch": {},
+    "optimize": {},
     "run_list": {},
     "run_get": lambda w: {"run_id": w.runs[0]},
     "run_compare": lambda w: {"run_ids": w.runs},
@@ -98,7 +103,7 @@ REQUIRED: dict[str, Arguments] = {
     "job_cancel": lambda w: {"job_id": w.endless_job()},
 }
 #: Of these the schema cannot say what is needed: the one or the other.
-CHOICE = {"candles_import", "strategy_validate", "backtest"}
+CHOICE = {"candles_import", "strategy_validate", "backtest", "backtest_batch", "optimize"}
 
 EVERY: dict[str, list[Arguments]] = {
     "candles_import": [
@@ -149,6 +154,46 @@ EVERY: dict[str, list[Arguments]] = {
             "wait_seconds": 60,
         },
         {**RUN, "strategy": "Mine"},
+    ],
+    "backtest_batch": [
+        {
+            **ONE,
+            "end_date": "2024-01-05",
+            "settings": {"warm_up_candles": 24, "fee": 0.001},
+            "vary": {
+                "strategies": ["Mine"],
+                "symbols": ["BTC-USDT", "ETH-USDT"],
+                "timeframes": ["1h"],
+                "periods": [{"start_date": "2024-01-03", "end_date": "2024-01-05"}],
+                "hyperparameters": [{"every": 3}, {}],
+            },
+            "sort_by": "sharpe_ratio",
+            "limit": 3,
+            "offset": 1,
+            "wait_seconds": 60,
+        },
+        {**ONE, "settings": SHORT_WARM_UP, "cells": [{"hyperparameters": {"every": 5}}, {"leverage": 2}]},
+        lambda w: {"resume": w.desk.call("backtest_batch", **ONE, cells=[SHORT_WARM_UP])["job_id"]},
+    ],
+    "optimize": [
+        {
+            **ONE,
+            "end_date": "2024-01-08",
+            "settings": SHORT_WARM_UP,
+            "metrics": ["net_profit", "fee:min"],
+            "space": {"every": {"min": 2, "max": 8, "step": 2}},
+            "trials": 4,
+            "sampler": "nsga2",
+            "seed": 3,
+            "min_trades": 1,
+            "test_fraction": 0.4,
+            "early_stop": 4,
+            "pruning": False,
+            "in_flight": 2,
+            "wait_seconds": 60,
+        },
+        {**ONE, "settings": SHORT_WARM_UP, "trials": 2, "test_start": "2024-01-06"},
+        lambda w: {"resume": w.desk.call("optimize", **ONE, settings=SHORT_WARM_UP, trials=1)["job_id"]},
     ],
     "run_list": [{"strategy": "Mine", "symbol": "btc/usdt", "kind": "any", "limit": 1, "offset": 1}],
     "run_get": [
@@ -234,6 +279,12 @@ def run(**changes: Any) -> dict[str, Any]:
 
 
 SHUFFLE = {"run_id": "run_none", "method": "trades_shuffle"}
+
+
+def search(**changes: Any) -> dict[str, Any]:
+    return {**ONE, "settings": SHORT_WARM_UP, **changes}
+
+
 ROUTE = {"strategy": "Mine", "symbol": "BTC-USDT", "timeframe": "1h"}
 
 #: Tool, arguments, code, and what the message or the hint must say.
@@ -315,6 +366,73 @@ WRONG: list[tuple[str, dict[str, Any], str, str]] = [
         "invalid_argument",
         "side",
     ),
+    ("backtest_batch", {**ONE, "settings": SHORT_WARM_UP}, "invalid_argument", "vary"),
+    ("backtest_batch", {**ONE, "vary": {}}, "invalid_argument", "strategies"),
+    ("backtest_batch", {**ONE, "vary": {"symbols": []}}, "invalid_argument", "symbols is empty"),
+    ("backtest_batch", {**ONE, "vary": {"sybmols": ["BTC-USDT"]}}, "invalid_argument", "sybmols"),
+    (
+        "backtest_batch",
+        {**ONE, "vary": {"symbols": ["BTC-USDT"] * 101, "timeframes": ["1h"] * 10}},
+        "invalid_argument",
+        "101 symbols x 10 timeframes makes 1010 cells",
+    ),
+    (
+        "backtest_batch",
+        {**ONE, "settings": SHORT_WARM_UP, "vary": {"symbols": ["NONE-USDT", "BTC-USDT", "NIL-USDT"]}},
+        "candles_missing",
+        "2 of 3 cells cannot run",
+    ),
+    (
+        "backtest_batch",
+        {**ONE, "settings": SHORT_WARM_UP, "vary": {"symbols": ["NONE-USDT", "BTC-USDT", "NIL-USDT"]}},
+        "candles_missing",
+        "without candles: NONE-USDT, NIL-USDT",
+    ),
+    (
+        "backtest_batch",
+        {**ONE, "settings": SHORT_WARM_UP, "cells": [{}, {"leverage": "many"}]},
+        "invalid_argument",
+        "cell 1: leverage",
+    ),
+    ("backtest_batch", {**ONE, "cells": [{"leverage": 0, **SHORT_WARM_UP}]}, "invalid_argument", "leverage"),
+    ("backtest_batch", {**ONE, "cells": [{}], "vary": {}}, "invalid_argument", "both"),
+    ("backtest_batch", {"resume": "job_none"}, "job_not_found", "job_list"),
+    ("backtest_batch", {**ONE, "resume": "job_none"}, "invalid_argument", "resume alone"),
+    ("optimize", search(settings={"warm_up": 24}), "invalid_argument", "warm_up_candles"),
+    ("optimize", search(settings={"symbol": "BTC-USDT"}), "invalid_argument", "symbol was given"),
+    ("optimize", search(symbol="NONE-USDT"), "candles_missing", "candles_import("),
+    ("optimize", search(strategy="Nobody"), "strategy_not_found", "strategy_list"),
+    ("optimize", search(metrics=["sharp_ratio"]), "invalid_argument", "'sharpe_ratio'"),
+    ("optimize", search(metrics=["total"]), "invalid_argument", "total:max"),
+    ("optimize", search(metrics=["fee:up"]), "invalid_argument", "fee:min"),
+    ("optimize", search(metrics=[]), "invalid_argument", "0 metrics"),
+    ("optimize", search(metrics=["fee", "fee:max"]), "invalid_argument", "twice"),
+    ("optimize", search(space={}), "invalid_argument", "empty"),
+    ("optimize", search(space={"evry": {"min": 1, "max": 2}}), "invalid_argument", "there are: every"),
+    ("optimize", search(space={"every": {"min": 5, "max": 4}}), "invalid_argument", "every has min 5 above"),
+    ("optimize", search(space={"every": {"step": 0}}), "invalid_argument", "every has a step of 0"),
+    ("optimize", search(space={"every": {"step": 0.5}}), "invalid_argument", "whole numbers"),
+    ("optimize", search(space={"every": {"options": []}}), "invalid_argument", "every has no options"),
+    ("optimize", search(space={"every": {"options": [1], "min": 1}}), "invalid_argument", "one of them"),
+    ("optimize", search(trials=0), "invalid_argument", "trials is 0"),
+    ("optimize", search(seed=-1), "invalid_argument", "seed is -1"),
+    ("optimize", search(early_stop=0), "invalid_argument", "early_stop is 0"),
+    ("optimize", search(in_flight=0), "invalid_argument", "in_flight is 0"),
+    ("optimize", search(min_trades=-1), "invalid_argument", "min_trades is -1"),
+    ("optimize", search(sampler="annealing"), "invalid_argument", "cmaes"),
+    ("optimize", search(sampler="cmaes"), "invalid_argument", "two hyperparameters"),
+    ("optimize", search(pruning=True), "invalid_argument", "8 days"),
+    ("optimize", search(pruning=True, metrics=["fee", "total:max"]), "invalid_argument", "one metric"),
+    ("optimize", search(test_fraction=1), "invalid_argument", "below 1"),
+    ("optimize", search(test_fraction=0.2, test_start="2024-01-05"), "invalid_argument", "one of them"),
+    ("optimize", search(test_start="2024-01-03"), "invalid_argument", "inside the period"),
+    (
+        "optimize",
+        search(space={"every": {}}, settings={**SHORT_WARM_UP, "hyperparameters": {"every": 3}}),
+        "invalid_argument",
+        "fixed",
+    ),
+    ("optimize", {"resume": "job_none"}, "job_not_found", "job_list"),
     ("run_list", {"symbol": "?"}, "invalid_argument", "BASE-QUOTE"),
     ("run_list", {"limit": 201}, "invalid_argument", "200"),
     ("run_list", {"offset": 10**30}, "invalid_argument", "offset"),
@@ -386,7 +504,7 @@ def test_the_list_of_tools_is_complete_and_short(world: World) -> None:
     table = [line.split("|")[1] for line in readme.splitlines() if line.startswith("| `")]
     in_readme = {name for cell in table for name in re.findall(r"`([a-z_]+)`", cell)}
     assert set(tools) == in_readme == set(REQUIRED)
-    assert len(json.dumps({"tools": list(tools.values())})) <= 46_000
+    assert len(json.dumps({"tools": list(tools.values())})) <= 58_000
     for name, tool in tools.items():
         assert len(json.dumps(tool)) <= 7_000, name
         assert tool["title"], name

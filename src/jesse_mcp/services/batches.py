@@ -26,6 +26,7 @@ from jesse_mcp.services.runs import HEADLINE
 KIND = "backtest_batch"
 _AHEAD = 16
 _REFUSALS_SHOWN = 20
+_LONGEST_MESSAGE = 200
 
 
 class BatchRequest(Value):
@@ -187,7 +188,7 @@ def _refusal(refusals: list[tuple[int, ResearchError]], cells: int) -> ResearchE
         hint=first.hint,
         details={
             "cells": [
-                {"cell": number, "code": error.code.value, "message": error.message, "hint": error.hint}
+                {"cell": number, "code": error.code.value, "message": error.message[:_LONGEST_MESSAGE]}
                 for number, error in refusals[:_REFUSALS_SHOWN]
             ],
             "cells_refused": len(refusals),
@@ -244,7 +245,9 @@ def _varied(cells: tuple[Mapping[str, Any], ...]) -> tuple[str, ...]:
 
 def _columns_of(result: Answered | Refused) -> tuple[Any, ...]:
     if isinstance(result, Refused):
-        return (None, *(None for _ in HEADLINE), f"{result.error.code.value}: {result.error.message}")
+        error = result.error
+        said = f"{error.code.value}: {error.message[:_LONGEST_MESSAGE]}"
+        return (None, *(None for _ in HEADLINE), said)
     return (result.run_id, *(result.metrics.get(name) for name in HEADLINE), None)
 
 
