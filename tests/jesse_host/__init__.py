@@ -4,7 +4,11 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
+from types import MappingProxyType
 from typing import Any
 
 HOST = Path(__file__).with_name("host.py")
@@ -17,14 +21,17 @@ class JesseHost:
     Args:
         engine_python: a Python that has Jesse.
         folder: an empty folder for the project and the database.
+        environment: more variables for Jesse, such as a proxy.
     """
 
-    def __init__(self, engine_python: Path, folder: Path) -> None:
+    def __init__(
+        self, engine_python: Path, folder: Path, environment: Mapping[str, str] = MappingProxyType({})
+    ) -> None:
         self._process = subprocess.Popen(
             [sys.executable, str(HOST), str(engine_python), str(folder), PASSWORD],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-            env=_environment(folder),
+            env={**_environment(folder), **environment},
             text=True,
         )
         self.project = folder / "project"
@@ -87,6 +94,21 @@ class JesseHost:
         if "failed" in answer:
             raise RuntimeError(answer["failed"])
         return answer
+
+
+@contextmanager
+def running_jesse(engine_python: Path) -> Iterator[JesseHost]:
+    """A host in a folder of its own.
+
+    Not in pytest's: every session of pytest takes the rights to that from other users, and the database of
+    root's tests runs as one.
+    """
+    with TemporaryDirectory(prefix="jesse-host-") as folder:
+        host = JesseHost(engine_python, Path(folder))
+        try:
+            yield host
+        finally:
+            host.close()
 
 
 def _environment(folder: Path) -> dict[str, str]:
