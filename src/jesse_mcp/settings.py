@@ -169,7 +169,7 @@ def _check_cluster(address: str | None) -> None:
     host, _, port = address.rpartition(":")
     if not host or "/" in address or not port.isdigit():
         raise ValueError(
-            f"RAY_ADDRESS is {address!r}: give HOST:PORT of the head node, or auto when this machine is a node"
+            f"RAY_ADDRESS is {address!r}: give HOST:PORT of the head node, or auto on a node of the cluster"
         )
 
 

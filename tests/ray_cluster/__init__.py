@@ -21,7 +21,7 @@ class RayCluster:
 
     def __init__(self, engine_python: Path, *cpus: int) -> None:
         # Short, as sockets are made below it.
-        self.folder = Path(tempfile.mkdtemp(prefix="ray-", dir="/tmp"))  # noqa: S108
+        self.folder = Path(tempfile.mkdtemp(prefix="ray-", dir="/tmp"))
         with (self.folder / "host.log").open("w") as log:
             self._process = subprocess.Popen(
                 [str(engine_python), "-s", "-B", str(HOST)],
@@ -32,15 +32,23 @@ class RayCluster:
                 cwd=self.folder,
                 text=True,
             )
-        self.nodes = [self.add(count) for count in cpus]
+        self.nodes: list[dict[str, Any]] = []
+        for count in cpus:
+            self.add(count)
 
     @property
     def address(self) -> str:
         return str(self.nodes[0]["address"])
 
-    def add(self, cpus: int) -> dict[str, Any]:
-        """Another node: the cluster's ``address``, the ``node``'s id, and the pid of its ``raylet``."""
-        return self._told("add", cpus)
+    def add(self, cpus: int, python_path: Path | None = None) -> dict[str, Any]:
+        """Another node: the cluster's ``address``, the ``node``'s id, and the pid of its ``raylet``.
+
+        Args:
+            python_path: where its Python looks for packages first.
+        """
+        node = self._told("add", cpus, None if python_path is None else str(python_path))
+        self.nodes.append(node)
+        return node
 
     def kill(self, index: int) -> None:
         """SIGKILL to everything of a node."""

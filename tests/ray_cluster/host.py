@@ -8,6 +8,7 @@ import json
 import os
 import signal
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -24,10 +25,16 @@ def main() -> None:
     cluster = Cluster()
     nodes: list[Any] = []
 
-    def add(cpus: int) -> dict[str, Any]:
+    def add(cpus: int, python_path: str | None = None) -> dict[str, Any]:
+        if python_path is not None:
+            os.environ["PYTHONPATH"] = python_path
         node = cluster.add_node(
-            num_cpus=cpus, object_store_memory=_STORE_BYTES, include_dashboard=False, include_log_monitor=False
+            num_cpus=cpus,
+            object_store_memory=_STORE_BYTES,
+            include_dashboard=False,
+            include_log_monitor=False,
         )
+        os.environ.pop("PYTHONPATH", None)
         nodes.append(node)
         return {"address": cluster.address, "node": node.node_id, "raylet": _raylet(node)}
 
@@ -36,11 +43,11 @@ def main() -> None:
         cluster.remove_node(nodes[index], allow_graceful=False)
         return {}
 
-    commands = {"add": add, "kill": kill}
+    commands: dict[str, Callable[..., dict[str, Any]]] = {"add": add, "kill": kill}
     try:
         for line in sys.stdin:
-            name, argument = json.loads(line)
-            answers.write(json.dumps(commands[name](argument)) + "\n")
+            name, *arguments = json.loads(line)
+            answers.write(json.dumps(commands[name](*arguments)) + "\n")
             answers.flush()
     finally:
         for node in [*cluster.worker_nodes, *([cluster.head_node] if cluster.head_node else [])]:

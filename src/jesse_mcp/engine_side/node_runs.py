@@ -32,8 +32,8 @@ _LOG_SECONDS = 1.0
 #: What a worker says; all else in a run's stream of messages is ours.
 _EVENTS = {"ready", "progress", "trades", "result", "failed"}
 
-#: Number of the run, and what: ``worker`` with a message of it, still as JSON; ``ended`` with the facts of its
-#: end, the last a run says; ``free`` when its processes are gone, which may be a little later.
+#: Number of the run, and what: ``worker`` with a message of it, still as JSON; ``ended`` with the facts of
+#: its end, the last a run says; ``free`` when its processes are gone, which may be a little later.
 Said = tuple[int, str, Any]
 
 

@@ -60,8 +60,10 @@ class NodeAgent:
         runs.warm()
         self._runs = runs
 
-    def start(self, number: int, request: dict[str, Any], candles: dict[str, list[Any]], seconds: float) -> None:
-        """Begin a run. ``candles`` has references to the rows by name, in lists so that Ray leaves them alone."""
+    def start(
+        self, number: int, request: dict[str, Any], candles: dict[str, list[Any]], seconds: float
+    ) -> None:
+        """Begin a run. ``candles``: references to the rows by name, in lists so that Ray leaves them alone."""
         fetch = {name: functools.partial(ray.get, references[0]) for name, references in candles.items()}
         self._runs.start(number, request, fetch, seconds)
 

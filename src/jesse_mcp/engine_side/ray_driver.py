@@ -1,8 +1,9 @@
 """The driver: connects to a Ray cluster that exists and runs backtests on its nodes.
 
-Started as ``python ray_driver.py CONTROL_FD SERVER_PID`` by the server, which never imports Ray itself. The first frame
-says where the cluster is; frames of number 0 are about the cluster, others about the run of that number. The
-end of the control socket means the server is gone: every agent is ended and the driver leaves.
+Started as ``python ray_driver.py CONTROL_FD SERVER_PID`` by the server, which never imports Ray itself. The
+first message says where the cluster is; frames of number 0 are about the cluster, others about the run of
+that number. The end of the control socket means the server is gone: every agent is ended and the driver
+leaves.
 """
 
 import json
@@ -15,8 +16,7 @@ from os import _exit as leave
 from pathlib import Path
 from typing import Any
 
-HERE = Path(__file__).parent
-sys.path.insert(0, str(HERE))
+sys.path.insert(0, str(Path(__file__).parent))
 
 from confinement import Kernel
 
@@ -107,7 +107,7 @@ def serve(control: Control, settings: dict[str, Any]) -> None:
     ]
     shelf = CandleShelf(int(_SHELF_SHARE * min(stores, default=0)))
     schedule = Schedule(control.send, shelf)
-    code = {path.name: path.read_text(encoding="utf-8") for path in HERE.glob("*.py")}
+    code = {path.name: path.read_text(encoding="utf-8") for path in Path(__file__).parent.glob("*.py")}
 
     def changed() -> None:
         control.tell(event="cluster", **nodes.facts(), candles=shelf.facts(), busy=schedule.busy)

@@ -10,7 +10,7 @@ from typing import Any, Protocol
 
 from ray_candles import CandleShelf
 
-#: How often a run is begun: nodes may be lost, but a run that takes its node along must not go round for ever.
+#: How often a run is begun: nodes get lost, but a run that takes its node along must not go round for ever.
 ATTEMPTS = 3
 
 
@@ -23,7 +23,9 @@ class Place(Protocol):
     @property
     def label(self) -> str: ...
 
-    def start(self, ticket: int, request: dict[str, Any], candles: dict[str, Any], seconds: float) -> None: ...
+    def start(
+        self, ticket: int, request: dict[str, Any], candles: dict[str, Any], seconds: float
+    ) -> None: ...
 
     def kill(self, ticket: int) -> None: ...
 

@@ -163,9 +163,7 @@ class DriverProcess:
         if self.failure is not None:
             conversation.hear(None)
         else:
-            self._send(
-                {"op": "run", "number": conversation.number, "request": request, "seconds": seconds}
-            )
+            self._send({"op": "run", "number": conversation.number, "request": request, "seconds": seconds})
         return conversation
 
     async def end(self, conversation: Conversation) -> None:

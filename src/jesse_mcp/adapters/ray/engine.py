@@ -98,36 +98,21 @@ class RayEngine:
     async def _converse(
         self, driver: DriverProcess, conversation: Conversation, progress: ProgressCallback
     ) -> EngineOutcome:
-        fraction = 0.0
-        trades: list[Trade] = []
-        answer: dict[str, Any] | None = None
+        account = _Account(progress)
         while (message := await conversation.receive()) is not None:
-            try:
-                match message["event"]:
-                    case "placed":
-                        trades, answer = [], None
-                        progress(fraction, "loading")
-                    case "progress":
-                        fraction = min(1.0, max(fraction, float(message["fraction"])))
-                        progress(fraction, "simulating")
-                    case "trades":
-                        trades += to_trades(message["items"])
-                    case "result" | "failed":
-                        answer = message
-                    case "ended":
-                        break
-                    case "lost" | "unplaceable" | "cancelled":
-                        raise _unfinished(message, driver)
-            except (KeyError, TypeError, ValueError):
-                # A worker that answers nonsense is treated like one that died.
-                answer = None
+            if message["event"] in ("lost", "unplaceable", "cancelled"):
+                raise _unfinished(message, driver)
+            if message["event"] == "ended":
+                break
+            account.enter(message)
         if message is None:
             raise closed_engine() if self._closed else driver.failure or closed_engine()
+        answer = account.answer
         if answer is None:
             raise self._no_answer(message)
         if answer["event"] == "failed":
             raise failure(answer, message["log"], self._run_memory_mb)
-        return await asyncio.to_thread(to_outcome, answer, trades, message["log"])
+        return await asyncio.to_thread(to_outcome, answer, account.trades, message["log"])
 
     def _no_answer(self, ended: dict[str, Any]) -> ResearchError:
         log = str(ended["log"])
@@ -225,6 +210,34 @@ class RayEngine:
         self._endings.add(task)
         task.add_done_callback(self._endings.discard)
         return task
+
+
+class _Account:
+    """What a run has said of itself."""
+
+    def __init__(self, progress: ProgressCallback) -> None:
+        self._progress = progress
+        self._fraction = 0.0
+        self.trades: list[Trade] = []
+        self.answer: dict[str, Any] | None = None
+
+    def enter(self, message: dict[str, Any]) -> None:
+        try:
+            match message["event"]:
+                case "placed":
+                    # Perhaps for the second time, its node being lost; how far it was shown to be stays.
+                    self.trades, self.answer = [], None
+                    self._progress(self._fraction, "loading")
+                case "progress":
+                    self._fraction = min(1.0, max(self._fraction, float(message["fraction"])))
+                    self._progress(self._fraction, "simulating")
+                case "trades":
+                    self.trades += to_trades(message["items"])
+                case "result" | "failed":
+                    self.answer = message
+        except (KeyError, TypeError, ValueError):
+            # A worker that answers nonsense is treated like one that died.
+            self.answer = None
 
 
 def _unfinished(message: dict[str, Any], driver: DriverProcess) -> ResearchError:
