@@ -22,7 +22,7 @@ ALLOWED: dict[str, set[str]] = {
     "cli": {"cli", "server", "services", "domain", "settings", "composition", "adapters", "analytics"},
 }
 # The engine side runs where only Jesse's dependencies are installed.
-ENGINE_SIDE_LIBRARIES = {"jesse", "numpy", "pydantic_core", "requests", "urllib3"}
+ENGINE_SIDE_LIBRARIES = {"jesse", "numpy", "pydantic_core", "ray", "requests", "urllib3"}
 
 
 def layer_of(path: Path) -> str:
