@@ -1,7 +1,7 @@
 """What does the work behind the services: an engine, with the candles and the strategies it runs on."""
 
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from jesse_mcp.adapters.candles.parquet_store import ParquetCandleStore
 from jesse_mcp.adapters.embedded.engine import EmbeddedEngine
@@ -42,6 +42,8 @@ class Backend:
 
 def backend(settings: Settings) -> Backend:
     """The one the settings ask for."""
+    if settings.engine == "ray":
+        return ray_backend(settings)
     return dashboard_backend(settings) if settings.uses_dashboard else embedded_backend(settings)
 
 
@@ -58,6 +60,25 @@ def embedded_backend(settings: Settings) -> Backend:
         warm=engine.warm,
         close=engine.close,
     )
+
+
+def ray_backend(settings: Settings) -> Backend:
+    """Runs on the nodes of a Ray cluster; everything else on this machine."""
+    from jesse_mcp.adapters.ray.driver_process import ClusterSettings
+    from jesse_mcp.adapters.ray.engine import PATIENCE_SECONDS, RayEngine
+
+    assert settings.ray_address is not None  # noqa: S101 - what the settings make sure of
+    cluster = ClusterSettings(settings.ray_address, settings.ray_runs, PATIENCE_SECONDS)
+    engine = RayEngine(
+        settings.cache, settings.jesse_python, cluster, settings.run_timeout, settings.run_memory_mb
+    )
+    local = embedded_backend(settings)
+
+    async def close() -> None:
+        await engine.close()
+        await local.close()
+
+    return replace(local, engine=engine, warm=engine.warm, close=close)
 
 
 def dashboard_backend(settings: Settings) -> Backend:

@@ -63,7 +63,7 @@ class NodeAgent:
     def start(
         self, number: int, request: dict[str, Any], candles: dict[str, list[Any]], seconds: float
     ) -> None:
-        """Begin a run. ``candles``: references to the rows by name, in lists so that Ray leaves them alone."""
+        """Begin a run. ``candles``: references to rows by name, in lists so that Ray leaves them alone."""
         fetch = {name: functools.partial(ray.get, references[0]) for name, references in candles.items()}
         self._runs.start(number, request, fetch, seconds)
 
