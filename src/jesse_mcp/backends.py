@@ -87,6 +87,7 @@ def dashboard_backend(settings: Settings) -> Backend:
     from jesse_mcp.adapters.dashboard.candles import DashboardCandleStore, open_mirror
     from jesse_mcp.adapters.dashboard.client import DashboardClient
     from jesse_mcp.adapters.dashboard.engine import DashboardEngine
+    from jesse_mcp.adapters.dashboard.imports import DashboardImporter, DashboardMarketData
     from jesse_mcp.adapters.dashboard.login import Credentials
     from jesse_mcp.adapters.dashboard.strategies import DashboardStrategyStore
 
@@ -94,6 +95,7 @@ def dashboard_backend(settings: Settings) -> Backend:
     credentials = Credentials(settings.jesse_password, settings.jesse_api_token)
     client = DashboardClient(settings.jesse_url, credentials)
     engine = DashboardEngine(client, settings.dashboard_runs, settings.run_timeout, settings.dashboard_stall)
+    candles = DashboardCandleStore(client, open_mirror(settings.cache / "mirrors", settings.jesse_url))
     embedded = embedded_engine(settings)
 
     async def close() -> None:
@@ -103,10 +105,10 @@ def dashboard_backend(settings: Settings) -> Backend:
 
     return Backend(
         engine=engine,
-        candles=DashboardCandleStore(client, open_mirror(settings.cache / "mirrors", settings.jesse_url)),
+        candles=candles,
         strategies=DashboardStrategyStore(client),
-        market_data=EmbeddedMarketData(embedded.pool),
-        importer=None,
+        market_data=DashboardMarketData(client),
+        importer=DashboardImporter(client, candles),
         embedded=embedded,
         warm=engine.warm,
         close=close,
