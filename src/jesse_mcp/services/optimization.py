@@ -90,7 +90,7 @@ class OptimizationService:
             result = await _Optimization(request, campaign, self._methods, reporter).run()
             reporter.result(result.model_dump(mode="json"))
 
-        return await self._jobs.submit(KIND, request.model_dump(mode="json", exclude_none=True), work)
+        return await self._jobs.submit(KIND, request.model_dump(mode="json"), work)
 
     async def _answer(
         self, job: Job, wait_seconds: float, on_progress: ProgressListener | None
