@@ -4,7 +4,6 @@ import json
 import os
 import signal
 import sqlite3
-import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
@@ -17,7 +16,6 @@ import pytest
 
 from jesse_mcp.analytics.synthetic import synthetic_candles
 from mcp_desk import (
-    EXCHANGE,
     SERIES,
     START,
     Desk,
