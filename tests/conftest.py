@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from jesse_host import JesseHost
+from jesse_host import JesseHost, running_jesse
 from jesse_mcp.adapters.embedded.provision import install
 from jesse_mcp.settings import Settings
 
@@ -33,8 +33,7 @@ def engine_python() -> Path:
 
 
 @pytest.fixture(scope="session")
-def jesse_host(engine_python: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[JesseHost]:
+def jesse_host(engine_python: Path) -> Iterator[JesseHost]:
     """A running Jesse that tests share; one that harms it starts its own."""
-    host = JesseHost(engine_python, tmp_path_factory.mktemp("jesse"))
-    yield host
-    host.close()
+    with running_jesse(engine_python) as host:
+        yield host

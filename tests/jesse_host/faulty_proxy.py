@@ -124,7 +124,7 @@ class FaultyProxy:
         fields = {name.lower(): value for name, _, value in (line.partition(": ") for line in lines[1:])}
         body = await reader.readexactly(int(fields.get("content-length", 0)))
         self.seen.append(f"{method} {path.partition('?')[0]}")
-        fault = self._fault(f"{method} {path}")
+        fault = self._fault(f"{method} {path} ")
         if fault is not None and not fault.after_jesse:
             await self._answer(writer, fault)
             return
