@@ -1,0 +1,131 @@
+"""A search on a Ray cluster: the answer of the embedded engine, whatever happens to nodes and server."""
+
+import json
+import sqlite3
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from mcp_desk import SERIES, Desk, candle_file, environment, http_desk, http_server, stdio_desk, wait_until
+from ray_cluster import RayCluster
+
+pytestmark = pytest.mark.timeout(900)
+
+TRIALS = 60
+STRATEGY = """
+from jesse.strategies import Strategy
+
+
+class Mine(Strategy):
+    def hyperparameters(self):
+        return [
+            {"name": "every", "type": int, "min": 2, "max": 24, "default": 6},
+            {"name": "hold", "type": float, "min": 0.1, "max": 0.9, "default": 0.5},
+        ]
+
+    def should_long(self):
+        return self.index % self.hp["every"] == 0
+
+    def go_long(self):
+        self.buy = 1, self.price
+
+    def update_position(self):
+        if self.index % self.hp["every"] >= self.hp["hold"] * self.hp["every"]:
+            self.liquidate()
+"""
+SEARCH: dict[str, Any] = {
+    **SERIES,
+    "strategy": "Mine",
+    "timeframe": "30m",
+    "start_date": "2024-01-02",
+    "settings": {"warm_up_candles": 24},
+    "trials": TRIALS,
+    "seed": 11,
+    "min_trades": 5,
+    "test_start": "2024-01-06",
+    "wait_seconds": 0,
+}
+
+
+@pytest.fixture(scope="module")
+def cluster(engine_python: Path) -> Iterator[RayCluster]:
+    cluster = RayCluster(engine_python, 0, 1, 1)
+    yield cluster
+    cluster.close()
+
+
+def furnish(desk: Desk, candles: Path) -> None:
+    desk.call("candles_import", **SERIES, path=str(candles))
+    desk.call("strategy_write", name="Mine", code=STRATEGY)
+
+
+def finished(desk: Desk, job_id: str) -> dict[str, Any]:
+    answer: dict[str, Any] = {"result": None}
+    while answer["result"] is None:
+        answer = desk.call("optimize", resume=job_id, wait_seconds=100)
+    result: dict[str, Any] = answer["result"]
+    return result
+
+
+def done(desk: Desk, job_id: str) -> float:
+    return desk.call("job_get", job_id=job_id)["progress"] or 0.0
+
+
+def essence(result: dict[str, Any]) -> str:
+    """A result without what is drawn at random (ids) and what tells how it came about (new or stored)."""
+
+    def cleaned(value: Any) -> Any:
+        if isinstance(value, dict):
+            return {name: cleaned(part) for name, part in value.items() if "run" not in name.split("_")}
+        return [cleaned(part) for part in value] if isinstance(value, list) else value
+
+    kept = cleaned(result)
+    kept["counts"] = {k: v for k, v in result["counts"].items() if not k.startswith("runs_")}
+    return json.dumps(kept, sort_keys=True)
+
+
+def stored(folder: Path) -> list[str]:
+    with closing(sqlite3.connect(folder / "home" / "research.sqlite")) as connection:
+        return [row[0] for row in connection.execute("SELECT fingerprint FROM runs ORDER BY seq")]
+
+
+def test_a_search_survives_a_node_and_the_server_and_equals_that_of_the_embedded_engine(
+    engine_python: Path, cluster: RayCluster, tmp_path: Path
+) -> None:
+    candles = candle_file(tmp_path / "btc.csv")
+    there = environment(
+        tmp_path / "there", engine_python, JESSE_MCP_ENGINE="ray", RAY_ADDRESS=cluster.address
+    )
+    with http_server(there, tmp_path / "first.log") as (process, url), http_desk(url) as desk:
+        furnish(desk, candles)
+        job_id = desk.call("optimize", **SEARCH)["job_id"]
+        wait_until(lambda: done(desk, job_id) > 0.2, "a fifth")
+        cluster.kill(2)
+        wait_until(lambda: done(desk, job_id) > 0.5, "a half")
+        engine = desk.call("system_status")["engine"]
+        assert (engine["kind"], engine["workers"]["capacity"]) == ("ray", 1)
+        process.kill()
+        process.wait()
+    before = stored(tmp_path / "there")
+    assert 0.4 * TRIALS < len(before) < TRIALS
+    with http_server(there, tmp_path / "second.log") as (_, url), http_desk(url) as desk:
+        disturbed = finished(desk, job_id)
+    after = stored(tmp_path / "there")
+    assert after[: len(before)] == before
+    assert len(set(after)) == len(after), "no finished trial is run again"
+    assert disturbed["counts"]["failed"] == 0
+
+    here = environment(tmp_path / "here", engine_python)
+    with stdio_desk(here, tmp_path / "third.log") as desk:
+        furnish(desk, candles)
+        undisturbed = finished(desk, desk.call("optimize", **SEARCH)["job_id"])
+    assert essence(disturbed) == essence(undisturbed)
+
+    same_home = {**here, "JESSE_MCP_HOME": there["JESSE_MCP_HOME"]}
+    with stdio_desk(same_home, tmp_path / "fourth.log") as desk:
+        again = finished(desk, desk.call("optimize", **SEARCH)["job_id"])
+    assert again["counts"]["runs_new"] == 0, "what Ray has computed is the embedded engine's own experiment"
+    assert again["best"][0]["test"] == undisturbed["best"][0]["test"]
