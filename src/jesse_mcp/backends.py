@@ -2,17 +2,21 @@
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 from jesse_mcp.adapters.candles.parquet_store import ParquetCandleStore
 from jesse_mcp.adapters.embedded.engine import EmbeddedEngine
 from jesse_mcp.adapters.embedded.market_data import EmbeddedMarketData
 from jesse_mcp.adapters.strategies.folder_store import FolderStrategyStore
-from jesse_mcp.ports.candle_store import CandleStore
+from jesse_mcp.ports.candle_store import CandleStore, SeriesOrigin
 from jesse_mcp.ports.engine import BacktestEngine
 from jesse_mcp.ports.market_data import MarketDataSource
 from jesse_mcp.ports.series_import import SeriesImporter
 from jesse_mcp.ports.strategy_store import StrategyStore
 from jesse_mcp.settings import Settings
+
+if TYPE_CHECKING:
+    from jesse_mcp.adapters.dashboard.client import DashboardClient
 
 
 @dataclass(frozen=True)
@@ -26,6 +30,7 @@ class Backend:
         market_data: what exchanges are asked through.
         importer: brings candles of exchanges into the store; ``None``: page by page from ``market_data``.
         embedded: the engine on this machine, for what another one cannot do.
+        origin: a running Jesse whose candles can be copied into the store, if one is known.
         warm: makes the first run start sooner; raises ``ResearchError``.
         close: stops every process and lets go of every connection; idempotent.
     """
@@ -38,6 +43,7 @@ class Backend:
     embedded: EmbeddedEngine
     warm: Callable[[], Awaitable[None]]
     close: Callable[[], Awaitable[None]]
+    origin: SeriesOrigin | None = None
 
 
 def backend(settings: Settings) -> Backend:
@@ -50,6 +56,13 @@ def backend(settings: Settings) -> Backend:
 def embedded_backend(settings: Settings) -> Backend:
     """Everything on this machine, below the home folder."""
     engine = embedded_engine(settings)
+    client = None if settings.jesse_url is None else dashboard_client(settings, settings.jesse_url)
+
+    async def close() -> None:
+        await engine.close()
+        if client is not None:
+            client.close()
+
     return Backend(
         engine=engine,
         candles=ParquetCandleStore(settings.home / "candles"),
@@ -58,8 +71,24 @@ def embedded_backend(settings: Settings) -> Backend:
         importer=None,
         embedded=engine,
         warm=engine.warm,
-        close=engine.close,
+        close=close,
+        origin=None if client is None else _origin(client),
     )
+
+
+def dashboard_client(settings: Settings, url: str) -> "DashboardClient":
+    """Speaks to the Jesse at ``url``."""
+    # Nobody else waits for the library of HTTP.
+    from jesse_mcp.adapters.dashboard.client import DashboardClient
+    from jesse_mcp.adapters.dashboard.login import Credentials
+
+    return DashboardClient(url, Credentials(settings.jesse_password, settings.jesse_api_token))
+
+
+def _origin(client: "DashboardClient") -> SeriesOrigin:
+    from jesse_mcp.adapters.dashboard.candle_export import DashboardOrigin
+
+    return DashboardOrigin(client)
 
 
 def ray_backend(settings: Settings) -> Backend:
@@ -83,17 +112,14 @@ def ray_backend(settings: Settings) -> Backend:
 
 def dashboard_backend(settings: Settings) -> Backend:
     """Runs, candles and strategies in the Jesse at ``JESSE_URL``; records and copies on this machine."""
-    # Nobody else waits for the libraries of HTTP and websockets.
+    # Nobody else waits for the library of websockets.
     from jesse_mcp.adapters.dashboard.candles import DashboardCandleStore, open_mirror
-    from jesse_mcp.adapters.dashboard.client import DashboardClient
     from jesse_mcp.adapters.dashboard.engine import DashboardEngine
     from jesse_mcp.adapters.dashboard.imports import DashboardImporter, DashboardMarketData
-    from jesse_mcp.adapters.dashboard.login import Credentials
     from jesse_mcp.adapters.dashboard.strategies import DashboardStrategyStore
 
     assert settings.jesse_url is not None  # noqa: S101 - what makes the settings ask for this one
-    credentials = Credentials(settings.jesse_password, settings.jesse_api_token)
-    client = DashboardClient(settings.jesse_url, credentials)
+    client = dashboard_client(settings, settings.jesse_url)
     engine = DashboardEngine(client, settings.dashboard_runs, settings.run_timeout, settings.dashboard_stall)
     candles = DashboardCandleStore(client, open_mirror(settings.cache / "mirrors", settings.jesse_url))
     embedded = embedded_engine(settings)

@@ -23,6 +23,7 @@ from jesse_mcp.services.backtests import BacktestService
 from jesse_mcp.services.batches import BatchService
 from jesse_mcp.services.campaign import CampaignService
 from jesse_mcp.services.candle_import import CandleImportService
+from jesse_mcp.services.candle_pull import CandlePullService
 from jesse_mcp.services.candle_quality import CandleQualityService
 from jesse_mcp.services.candles import CandleService
 from jesse_mcp.services.experiments import ExperimentRunner
@@ -62,6 +63,13 @@ class Application:
             self.jobs,
             lambda name: resolve_exchange(name, self.catalog).name,
             importer=self.backend.importer,
+        )
+        self.candle_pulls = CandlePullService(
+            candle_store,
+            self.backend.origin,
+            _why_no_origin(settings),
+            self.jobs,
+            lambda name: resolve_exchange(name, self.catalog).name,
         )
         self.runs = RunService(runs)
         planner = BacktestPlanner(strategy_store, candle_store, self.catalog, self.engine)
@@ -123,6 +131,15 @@ def make_home(home: Path) -> None:
             f"the home folder {home} cannot be made: {error.strerror}",
             hint="set JESSE_MCP_HOME to a folder you may write to",
         ) from error
+
+
+def _why_no_origin(settings: Settings) -> str:
+    if settings.uses_dashboard:
+        return (
+            "runs use Jesse's own candles already; to run on this machine instead, set "
+            "JESSE_MCP_ENGINE=embedded beside JESSE_URL, or copy with `jesse-mcp candles pull`"
+        )
+    return "set JESSE_URL (and JESSE_PASSWORD) to a running Jesse, with JESSE_MCP_ENGINE=embedded"
 
 
 def _candle_service(store: CandleStore, catalog: JesseCatalog) -> CandleService:

@@ -12,7 +12,7 @@ from rich.prompt import Confirm
 from rich.table import Table
 from rich.text import Text
 
-from jesse_mcp.cli.candle_fetch import fetch_with_progress, list_symbols
+from jesse_mcp.cli.candle_fetch import fetch_with_progress, list_symbols, pull_with_progress
 from jesse_mcp.composition import open_candle_service
 from jesse_mcp.domain.errors import ErrorCode, ResearchError
 from jesse_mcp.domain.gaps import ExplainedGap, Gap
@@ -27,9 +27,11 @@ Json = Annotated[bool, Parameter(name="--json", negative="", help="print JSON")]
 
 def register(app: App) -> None:
     candles = App(
-        name="candles", help="One-minute candles: import, list, check, delete; symbols of an exchange."
+        name="candles",
+        help="One-minute candles: import, pull, list, check, delete; symbols of an exchange.",
     )
     candles.command(import_file, name="import")
+    candles.command(pull)
     candles.command(listing, name="list")
     candles.command(check)
     candles.command(symbols)
@@ -104,6 +106,30 @@ def _fetch(
     Console().print(table)
     if result.note is not None:
         Console().print(f"note: {result.note}", markup=False)
+
+
+def pull(exchange: str, symbol: str, *, json_: Json = False) -> None:
+    """Copy a series of the Jesse at JESSE_URL into the store of this machine, for runs on this machine.
+
+    What the store has besides stays. Use it with JESSE_MCP_ENGINE=embedded.
+
+    Parameters
+    ----------
+    exchange
+        As Jesse names it, for example "Binance Perpetual Futures".
+    symbol
+        For example BTC-USDT.
+    """
+    result = asyncio.run(pull_with_progress(Settings(prewarm=False, engine="embedded"), exchange, symbol))
+    if json_:
+        _print_json(result)
+        return
+    Console(highlight=False, soft_wrap=True).print(
+        f"{result.symbol} on {result.exchange} copied from {result.source}: {result.added:,} candles added, "
+        f"{result.replaced:,} replaced, {result.unchanged:,} unchanged; stored are {result.rows:,} from "
+        f"{result.first} to {result.last}",
+        markup=False,
+    )
 
 
 def symbols(exchange: str, *, search: str = "", json_: Json = False) -> None:

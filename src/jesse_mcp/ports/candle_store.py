@@ -1,6 +1,6 @@
 """Where candles live. Implementations block; services call them in a thread."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Protocol
 
@@ -95,6 +95,27 @@ class CandleStore(Protocol):
 
         Raises:
             ResearchError: ``series_not_found``.
+        """
+        ...
+
+
+class SeriesOrigin(Protocol):
+    """Another store, from which whole series can be copied."""
+
+    @property
+    def name(self) -> str:
+        """What it is, for people; becomes the source of what is copied."""
+        ...
+
+    def whole(self, key: SeriesKey, arrived: Callable[[int], None]) -> CandleArray:
+        """Every candle of a series, shape (n, 6); empty when it has none. Blocks.
+
+        Args:
+            key: the series.
+            arrived: told the number of candles so far; an exception it raises ends the reading.
+
+        Raises:
+            ResearchError: what the other store says.
         """
         ...
 

@@ -11,6 +11,7 @@ from jesse_mcp.domain.model import Value
 from jesse_mcp.server.progress import notifier
 from jesse_mcp.server.registration import add_tool
 from jesse_mcp.services.candle_import import ExchangeImport, ListedSymbols
+from jesse_mcp.services.candle_pull import CandlesPulled
 from jesse_mcp.services.candles import CandleImportResult, CandlesDeleted, StoredSeries
 
 TimestampUnit = Literal["s", "ms", "us", "ns"]
@@ -19,6 +20,7 @@ TimestampUnit = Literal["s", "ms", "us", "ns"]
 class CandlesImported(Value):
     file: CandleImportResult | None = None
     fetched: ExchangeImport | None = None
+    pulled: CandlesPulled | None = None
 
 
 class CandlesAvailableOrListed(Value):
@@ -41,6 +43,12 @@ def _missing(name: str, hint: str) -> ResearchError:
     return ResearchError(ErrorCode.INVALID_ARGUMENT, f"{name} was not given", hint=hint)
 
 
+def _needed(name: str, value: str | None, hint: str) -> str:
+    if value is None:
+        raise _missing(name, hint)
+    return value
+
+
 def register(server: FastMCP, application: Application) -> None:
     async def candles_import(
         context: Context,
@@ -55,6 +63,10 @@ def register(server: FastMCP, application: Application) -> None:
         timestamp_unit: Annotated[
             TimestampUnit | None, Field(description="of a file, if the error says it cannot be told")
         ] = None,
+        source: Annotated[
+            Literal["dashboard"] | None,
+            Field(description="copy all of symbol from the Jesse at JESSE_URL, to run on this machine"),
+        ] = None,
         wait_seconds: Annotated[float, Field(ge=0, le=600, description="then follow it with job_get")] = 45,
     ) -> CandlesImported:
         """Import one-minute candles into the store: from the exchange (start_date), or from a file (path).
@@ -62,15 +74,25 @@ def register(server: FastMCP, application: Application) -> None:
         From the exchange only missing minutes are fetched, so a stopped import goes on when called again.
         Files are on the server's machine; a bad one changes nothing and the error names its bad rows.
         """
+        if source is not None:
+            others = {"path": path, "timestamp_unit": timestamp_unit, "symbols": symbols}
+            _refuse("source", start_date=start_date, end_date=end_date, **others)
+            pulled = await application.candle_pulls.pull(
+                exchange,
+                _needed("symbol", symbol, "name the one symbol to copy"),
+                wait_seconds=wait_seconds,
+                on_progress=notifier(context),
+            )
+            return CandlesImported(pulled=pulled)
         if path is not None:
             _refuse("path", start_date=start_date, end_date=end_date, symbols=symbols)
-            if symbol is None:
-                raise _missing("symbol", "a file holds one symbol: name it")
+            symbol = _needed("symbol", symbol, "a file holds one symbol: name it")
             imported = await application.candles.import_file(path, exchange, symbol, timestamp_unit)
             return CandlesImported(file=imported)
         _refuse("an import from the exchange", timestamp_unit=timestamp_unit)
-        if start_date is None:
-            raise _missing("start_date", "give start_date to fetch from the exchange, or path for a file")
+        start_date = _needed(
+            "start_date", start_date, "give it to fetch from the exchange, or path for a file"
+        )
         if (symbol is None) is (symbols is None):
             raise _missing("either symbol or symbols", "give one of them")
         fetched = await application.candle_imports.import_from_exchange(

@@ -1,7 +1,7 @@
 """A whole series of Jesse's, read from its CSV download as it arrives."""
 
 import io
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 import numpy as np
 
@@ -15,11 +15,33 @@ _HEADER = b"timestamp,open,close,high,low,volume"
 _BLOCK = 1_048_576
 
 
-def exported(client: DashboardClient, key: SeriesKey) -> CandleArray:
+class DashboardOrigin:
+    """Implements :class:`jesse_mcp.ports.candle_store.SeriesOrigin`: a running Jesse."""
+
+    def __init__(self, client: DashboardClient) -> None:
+        self._client = client
+
+    @property
+    def name(self) -> str:
+        return f"Jesse at {self._client.url}"
+
+    def whole(self, key: SeriesKey, arrived: Callable[[int], None]) -> CandleArray:
+        """See the port and :func:`exported`."""
+        return exported(self._client, key, arrived)
+
+
+def exported(
+    client: DashboardClient, key: SeriesKey, arrived: Callable[[int], None] = lambda _rows: None
+) -> CandleArray:
     """Every one-minute candle of a series, in Jesse's column order.
 
     The numbers are those of Jesse's database, which keeps prices and volume as float4, in their shortest
     decimal form: a run of Jesse's computes with the same.
+
+    Args:
+        client: where Jesse is.
+        key: the series.
+        arrived: told the number of candles so far; an exception it raises ends the download.
 
     Returns:
         Shape (n, 6); empty when Jesse has no such series.
@@ -29,9 +51,12 @@ def exported(client: DashboardClient, key: SeriesKey) -> CandleArray:
             another table than the one of Jesse 3.5, and what :meth:`DashboardClient.stream` raises.
     """
     fields = {"exchange": key.exchange, "symbol": key.symbol}
+    blocks: list[CandleArray] = []
     try:
         with client.stream(PATH, fields) as pieces:
-            blocks = [_parsed(key, block) for block in _whole_lines(key, pieces)]
+            for block in _whole_lines(key, pieces):
+                blocks.append(_parsed(key, block))
+                arrived(sum(len(rows) for rows in blocks))
     except ResearchError as error:
         if error.code is ErrorCode.JESSE_UNREACHABLE:
             # Jesse answers before it reads, so that its own trouble shows as a download that breaks off.
