@@ -406,6 +406,21 @@ def real_client(port: int, scheme: str = "http", **limits: Any) -> DashboardClie
     return DashboardClient(f"{scheme}://127.0.0.1:{port}", BY_TOKEN, **limits)
 
 
+@pytest.mark.parametrize(
+    ("url", "local"),
+    [
+        ("http://127.0.0.1:9000", True),
+        ("http://localhost", True),
+        ("http://[::1]:9000", True),
+        ("http://host:9000", False),
+    ],
+)
+def test_whether_jesse_is_on_this_machine(url: str, local: bool) -> None:
+    client = DashboardClient(url, BY_TOKEN)
+    assert client.is_local is local
+    client.close()
+
+
 @pytest.mark.parametrize("path", ["/silent", "/trickle"])
 @pytest.mark.parametrize("safe", [True, False])
 def test_a_slow_answer_ends_at_the_time_limit(

@@ -24,7 +24,7 @@ _TRY_AGAIN = frozenset({502, 503, 504})
 #: Headers that no longer hold for a body that was received and unpacked.
 _OF_THE_TRANSFER = frozenset({"content-encoding", "content-length", "transfer-encoding"})
 #: A secret sent to this machine has no business in a proxy, whatever HTTP_PROXY says.
-_DIRECT = ("all://127.0.0.1", "all://localhost", "all://[::1]")
+_LOCAL = ("127.0.0.1", "localhost", "[::1]")
 
 
 class DashboardClient:
@@ -58,8 +58,13 @@ class DashboardClient:
             limits=_LIMITS,
             follow_redirects=False,
             transport=transport,
-            mounts=dict.fromkeys(_DIRECT) if transport is None else None,
+            mounts={f"all://{name}": None for name in _LOCAL} if transport is None else None,
         )
+
+    @property
+    def is_local(self) -> bool:
+        """Whether Jesse is on this machine, so that no proxy stands between."""
+        return httpx2.URL(self.url).host in {name.strip("[]") for name in _LOCAL}
 
     def get(
         self, path: str, params: dict[str, str] | None = None, *, within: float | None = None

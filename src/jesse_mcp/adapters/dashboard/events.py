@@ -96,7 +96,10 @@ class EventStream:
     async def _heard(self) -> None:
         # The address holds the token: whatever goes wrong, its text goes nowhere.
         url = await asyncio.to_thread(self._client.websocket_url)
-        async with connect(url, open_timeout=CONNECT, close_timeout=1.0, max_size=None) as socket:
+        proxy = None if self._client.is_local else True
+        async with connect(
+            url, open_timeout=CONNECT, close_timeout=1.0, max_size=None, proxy=proxy
+        ) as socket:
             self.connected.set()
             try:
                 async for message in socket:
