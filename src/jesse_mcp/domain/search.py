@@ -51,7 +51,9 @@ class Dimension(Value):
     def index_of(self, value: HyperparameterValue) -> int:
         """Inverse of :meth:`value`."""
         if self.options is not None:
-            return self.options.index(value)
+            # True equals 1, and is another option.
+            kinds = [(type(option), option) for option in self.options]
+            return kinds.index((type(value), value))
         return int((Decimal(str(value)) - Decimal(str(self.low))) / Decimal(str(self.step)))
 
 
