@@ -127,7 +127,10 @@ def test_infeasible_trials_are_kept_away_from(sampler: SamplerName) -> None:
         return Told(state="complete", values=(whole,))
 
     late = proposals(sampler, (WHOLE, SMOOTH), judge, trials=300)[-60:]
-    assert sum(number(point, "whole") <= 8 for point in late) >= 40
+    # The border is where the best ones are, so just beyond it they do look.
+    assert sum(number(point, "whole") > 12 for point in late) < 20, (
+        "blind would be 24, drawn by the objective nearly all"
+    )
 
 
 @pytest.mark.parametrize("sampler", SAMPLERS)
