@@ -448,6 +448,24 @@ async def test_the_time_limit_and_an_idle_engine_that_gives_the_processors_back(
         await engine.close()
 
 
+async def test_a_cluster_that_is_busy_with_the_work_of_others(bench: Bench) -> None:
+    await bench.two_nodes()
+    engine = bench.engine(patience=4.0)
+    try:
+        error = await failure_of(engine.run(bench.run(), silent))
+        assert error.code is ErrorCode.RAY_UNUSABLE
+        assert "in use by others" in error.message
+        assert error.details["nodes"]
+    finally:
+        await engine.close()
+
+
+async def test_candles_that_are_gone(bench: Bench) -> None:
+    error = await failure_of(bench.shared.run(bench.run(candles=bench.folder / "none.f64"), silent))
+    assert error.code is ErrorCode.ENGINE_FAILED
+    assert "none.f64" in error.message
+
+
 async def test_no_cluster_at_the_address(bench: Bench) -> None:
     engine = bench.engine(address="127.0.0.1:1")
     began = time.monotonic()

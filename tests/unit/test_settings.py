@@ -125,6 +125,13 @@ FAULTS = {
     ),
     "query": ({"JESSE_URL": f"{ADDRESS}?token={SECRET}"}, "invalid setting JESSE_URL: ", "JESSE_API_TOKEN"),
     "no address": ({"JESSE_MCP_ENGINE": "dashboard"}, "invalid settings: ", "needs JESSE_URL"),
+    "no cluster": ({"JESSE_MCP_ENGINE": "ray"}, "invalid settings: ", "needs RAY_ADDRESS"),
+    "own cluster": ({"JESSE_MCP_ENGINE": "ray", "RAY_ADDRESS": "local"}, "invalid settings: ", "HOST:PORT"),
+    "client of a cluster": (
+        {"JESSE_MCP_ENGINE": "ray", "RAY_ADDRESS": "ray://head:10001"},
+        "invalid settings: ",
+        "HOST:PORT",
+    ),
     "no engine": ({"JESSE_MCP_ENGINE": "cloud"}, "invalid setting JESSE_MCP_ENGINE: ", "'cloud'"),
     "runs": ({"JESSE_MCP_DASHBOARD_RUNS": "0"}, "invalid setting JESSE_MCP_DASHBOARD_RUNS: ", "'0'"),
     "token": ({"JESSE_API_TOKEN": f"{SECRET} ö"}, "invalid setting JESSE_API_TOKEN: ", "ASCII"),

@@ -151,7 +151,8 @@ class Nodes:
                 self._unusable_since = time.monotonic()
         for node in gone:
             self._lose(node, "the node has left the cluster")
-            del self._nodes[node.id]
+            with self._lock:
+                del self._nodes[node.id]
             self._changed()
 
     def _engage(self, node: Node, free: int) -> None:

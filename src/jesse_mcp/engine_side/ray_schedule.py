@@ -145,9 +145,13 @@ class Schedule:
             request = {**run.request, "candles": [dict(part) for part in run.request["candles"]]}
             try:
                 candles = self._shelf.references(ticket, request["candles"])
+            except Exception as error:  # noqa: BLE001 - of the disk or of the object store
+                self._take_back(place, run, f"{type(error).__name__}: {error}", final=True)
+                continue
+            try:
                 place.start(ticket, request, candles, run.seconds)
-            except Exception as error:  # noqa: BLE001 - of the disk, of the store, of a node that just left
-                self._failed_to_start(run, ticket, f"{type(error).__name__}: {error}")
+            except Exception as error:  # noqa: BLE001 - of a node that has just left
+                self._take_back(place, run, f"{type(error).__name__}: {error}", final=False)
 
     def _next(self) -> tuple[Run, Place]:
         with self._changed:
@@ -162,13 +166,18 @@ class Schedule:
             self._tell(run.number, json.dumps({"event": "placed", "node": place.label}).encode())
             return run, place
 
-    def _failed_to_start(self, run: Run, ticket: int, reason: str) -> None:
+    def _take_back(self, place: Place, run: Run, reason: str, *, final: bool) -> None:
+        """A run did not get as far as its node."""
         with self._changed:
-            if run.place is not None:
-                run.place.running.discard(ticket)
-            self._shelf.release(ticket)
-            if self._tickets.pop(ticket, None) is not None:
-                self._finish(run, {"event": "unplaceable", "reason": reason})
+            place.running.discard(run.ticket)
+            self._shelf.release(run.ticket)
+            # Gone already when the node was, at the same moment, found to be lost.
+            if self._tickets.pop(run.ticket, None) is None:
+                return
+            if final:
+                self._finish(run, {"event": "broken", "reason": reason})
+            else:
+                self._again(run, reason)
 
     def _free(self) -> Place | None:
         """The one with most room."""

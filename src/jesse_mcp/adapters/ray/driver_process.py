@@ -16,12 +16,15 @@ from jesse_mcp.adapters.embedded.template_process import ENGINE_SIDE
 from jesse_mcp.adapters.embedded.worker_process import LogTail
 from jesse_mcp.domain.errors import ErrorCode, ResearchError
 
+#: How the driver says that no node has brought a run to an end.
+UNFINISHED = ("cancelled", "lost", "unplaceable", "broken")
+
 _HEADER = struct.Struct(">IQ")
 _CONNECT_SECONDS = 90.0
 _CANCEL_SECONDS = 10.0
 _CLOSE_SECONDS = 8.0
 _WATCH_SECONDS = 0.5
-_LAST_WORDS = ("ended", "cancelled", "lost", "unplaceable")
+_LAST_WORDS = ("ended", *UNFINISHED)
 
 #: A message about a run; ``None`` when the driver is gone.
 Message = dict[str, Any] | None

@@ -10,7 +10,13 @@ from jesse_mcp.adapters.embedded.environment import EngineEnvironment, EngineLoc
 from jesse_mcp.adapters.embedded.outcomes import crash, failure, timeout, to_outcome, to_trades
 from jesse_mcp.adapters.embedded.pool import closed_engine
 from jesse_mcp.adapters.embedded.worker_process import Exit
-from jesse_mcp.adapters.ray.driver_process import ClusterSettings, Conversation, DriverProcess, unusable
+from jesse_mcp.adapters.ray.driver_process import (
+    UNFINISHED,
+    ClusterSettings,
+    Conversation,
+    DriverProcess,
+    unusable,
+)
 from jesse_mcp.domain.backtests import EngineOutcome, EngineRun, Trade
 from jesse_mcp.domain.errors import ErrorCode, ResearchError
 from jesse_mcp.ports.engine import ProgressCallback
@@ -100,7 +106,7 @@ class RayEngine:
     ) -> EngineOutcome:
         account = _Account(progress)
         while (message := await conversation.receive()) is not None:
-            if message["event"] in ("lost", "unplaceable", "cancelled"):
+            if message["event"] in UNFINISHED:
                 raise _unfinished(message, driver)
             if message["event"] == "ended":
                 break
@@ -245,10 +251,16 @@ def _unfinished(message: dict[str, Any], driver: DriverProcess) -> ResearchError
     if message["event"] == "lost":
         return ResearchError(
             ErrorCode.WORKER_CRASHED,
-            f"the run was begun {message['attempts']} times, and each time its node was lost; "
+            f"the run was begun {message['attempts']} times and never came to an end; "
             f"the last time: {message['reason']}",
             hint="if other runs finish, look for what this strategy does to its machine; "
             "else look at the cluster with `ray status`",
+        )
+    if message["event"] == "broken":
+        return ResearchError(
+            ErrorCode.ENGINE_FAILED,
+            f"the run could not be handed to the cluster: {message['reason']}",
+            hint="call again; if this repeats, look at the cluster's object store with `ray status`",
         )
     return unusable(str(message.get("reason", "the run was cancelled")), driver.facts)
 
