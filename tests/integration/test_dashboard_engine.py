@@ -437,7 +437,7 @@ async def test_a_jesse_that_was_never_there(bench: Bench) -> None:
     for attempt in (asyncio.to_thread(engine.identity), engine.warm(), engine.run(bench.run(), silent)):
         assert (await failure_of(attempt)).code is ErrorCode.JESSE_UNREACHABLE
     status = await engine.status()
-    assert (status["kind"], status["installed"]) == ("dashboard", False)
+    assert (status["kind"], status["state"]) == ("dashboard", "unreachable")
     await engine.close()
     nowhere.close()
 

@@ -5,7 +5,7 @@ import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 from websockets.asyncio.client import connect
 from websockets.exceptions import WebSocketException
@@ -96,7 +96,7 @@ class EventStream:
     async def _heard(self) -> None:
         # The address holds the token: whatever goes wrong, its text goes nowhere.
         url = await asyncio.to_thread(self._client.websocket_url)
-        proxy = None if self._client.is_local else True
+        proxy: Literal[True] | None = None if self._client.is_local else True
         async with connect(
             url, open_timeout=CONNECT, close_timeout=1.0, max_size=None, proxy=proxy
         ) as socket:

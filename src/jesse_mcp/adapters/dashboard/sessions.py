@@ -51,9 +51,7 @@ class BacktestSessions:
 
     def look(self, session_id: str) -> SessionState:
         """How the session is doing, without its results."""
-        answer = self._client.call(
-            "POST", "/session-results/status", body={"session_ids": [session_id]}, safe=True, patience=_LOOK
-        )
+        answer = self._client.read("/session-results/status", {"session_ids": [session_id]}, within=_LOOK)
         (found,) = answer["sessions"]
         return SessionState(
             status=found["status"],
