@@ -135,3 +135,42 @@ def test_no_policy_runs_without_a_candle_to_trade(tmp_path: Path) -> None:
     store = gappy(tmp_path, answered=True)
     with pytest.raises(ResearchError, match="are missing"):
         CandleSlicer(store).cut(request(6, 7), "observed")
+
+
+class OnlyAround(ParquetCandleStore):
+    """A store whose imports look for minutes before and after the stored ones only."""
+
+    @property
+    def fills_gaps(self) -> bool:
+        return False
+
+
+@pytest.mark.parametrize(
+    ("missing", "start_day", "words"),
+    [
+        (
+            slice(0, 0),
+            0,
+            "candles_import(exchange='Binance Spot', symbol='BTC-USDT', start_date='2023-12-31')",
+        ),
+        (slice(3000, 3010), 2, None),
+    ],
+)
+def test_no_import_is_proposed_that_would_not_bring_the_minutes(
+    tmp_path: Path, missing: slice, start_day: int, words: str | None
+) -> None:
+    stored(tmp_path, missing)
+    with pytest.raises(ResearchError) as caught:
+        CandleSlicer(OnlyAround(tmp_path)).cut(request(start_day, 3))
+    assert caught.value.code is ErrorCode.CANDLES_MISSING
+    hint = str(caught.value.hint)
+    assert "end_date" not in hint
+    assert (words in hint) if words else ("candles_import" not in hint)
+    assert "gaps='observed'" in hint
+
+
+def test_the_proposed_import_of_a_new_series_has_no_end(tmp_path: Path) -> None:
+    with pytest.raises(ResearchError) as caught:
+        CandleSlicer(OnlyAround(tmp_path)).cut(request(2, 3))
+    assert "start_date='2024-01-02'" in str(caught.value.hint)
+    assert "end_date" not in str(caught.value.hint)

@@ -19,6 +19,14 @@ from jesse_mcp.domain.candles import (
 class CandleStore(Protocol):
     """A store of one-minute series. All ranges are half-open ``[start_ms, end_ms)``."""
 
+    @property
+    def fills_gaps(self) -> bool:
+        """Whether an import asks for minutes that lack between others, and up to any end.
+
+        Otherwise it asks for what comes before the first candle and after the last one, up to the present.
+        """
+        ...
+
     def summaries(self) -> Sequence[SeriesSummary | SeriesSpan]:
         """Every stored series, ordered by exchange then symbol; a span where counting would take long."""
         ...

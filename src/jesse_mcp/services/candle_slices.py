@@ -110,7 +110,7 @@ class CandleSlicer:
         return ResearchError(
             ErrorCode.CANDLES_MISSING,
             f"no candles of {key} are stored{wanted}",
-            hint=_import_call(key, start, end),
+            hint=_import_call(key, start, end if self._store.fills_gaps else None),
             details={"exchange": key.exchange, "symbol": key.symbol},
         )
 
@@ -139,7 +139,9 @@ class CandleSlicer:
             ErrorCode.CANDLES_MISSING,
             f"candles of {key} are missing from {gap.start} to {gap.end}: {coverage.present} of "
             f"{coverage.expected} minutes are stored{part}",
-            hint="; or ".join(_ways_out(key, warm_start, request, coverage, policy, warming=warming)),
+            hint="; or ".join(
+                _ways_out(self._filling(key, warm_start, request), coverage, policy, warming=warming)
+            ),
             details={
                 "exchange": key.exchange,
                 "symbol": key.symbol,
@@ -148,6 +150,19 @@ class CandleSlicer:
                 "coverage": coverage.model_dump(),
             },
         )
+
+    def _filling(self, key: SeriesKey, warm_start: int, request: BacktestRequest) -> str | None:
+        """The call that brings what lacks; ``None`` when there is none."""
+        if self._store.fills_gaps:
+            return _import_call(key, warm_start, request.end_ms)
+        stored = self._store.summary(key)
+        if stored is None:
+            return _import_call(key, warm_start, None)
+        last = parse_minute(stored.last) + MINUTE_MS
+        if parse_minute(stored.first) <= warm_start and last >= request.end_ms:
+            return None
+        series = f"exchange={key.exchange!r}, symbol={key.symbol!r}"
+        return f"fill it with candles_import({series}, start_date={iso_date(warm_start)!r})"
 
 
 def _acceptable(coverage: Coverage, policy: GapPolicy | None) -> bool:
@@ -158,17 +173,15 @@ def _acceptable(coverage: Coverage, policy: GapPolicy | None) -> bool:
 
 
 def _ways_out(
-    key: SeriesKey,
-    warm_start: int,
-    request: BacktestRequest,
+    filling: str | None,
     coverage: Coverage,
     policy: GapPolicy | None,
     *,
     warming: bool,
 ) -> list[str]:
     ways = []
-    if "not_asked" in coverage.missing_by_kind:
-        ways.append(_import_call(key, warm_start, request.end_ms))
+    if filling is not None and "not_asked" in coverage.missing_by_kind:
+        ways.append(filling)
     if "not_kept" in coverage.missing_by_kind:
         ways.append("import from a file, with candles_import(path=...), what the exchange no longer keeps")
     if warming:
@@ -211,9 +224,9 @@ def warm_up_start(request: BacktestRequest) -> int:
 
 def _import_call(key: SeriesKey, start_ms: int | None, end_ms: int | None) -> str:
     series = f"exchange={key.exchange!r}, symbol={key.symbol!r}"
-    dates = "start_date=..."
+    dates = "start_date=..." if start_ms is None else f"start_date={iso_date(start_ms)!r}"
     if start_ms is not None and end_ms is not None:
-        dates = f"start_date={iso_date(start_ms)!r}, end_date={iso_date(end_ms + DAY_MS - 1)!r}"
+        dates += f", end_date={iso_date(end_ms + DAY_MS - 1)!r}"
     return f"fill it with candles_import({series}, {dates}), from a file with path=... instead of dates"
 
 

@@ -61,6 +61,11 @@ class ParquetCandleStore:
         self._lock_timeout = lock_timeout
         self._mapped = MappedFiles(root / ".mapped", mapped_retention, lock_timeout)
 
+    @property
+    def fills_gaps(self) -> bool:
+        """True: what is imported is what is missing."""
+        return True
+
     def summaries(self) -> list[SeriesSummary]:
         """Every stored series, ordered by exchange then symbol.
 

@@ -72,6 +72,11 @@ class DashboardCandleStore:
         self._age = MirrorAge(mirror.root / ".readings", trusted_seconds, patience, now)
         self._now = now
 
+    @property
+    def fills_gaps(self) -> bool:
+        """False: Jesse takes a minute that lacks between others for one the exchange does not have."""
+        return False
+
     def summaries(self) -> Sequence[SeriesSummary | SeriesSpan]:
         """Every series in Jesse; counted where there is a copy to believe, its days only otherwise.
 
