@@ -33,6 +33,7 @@ from jesse_mcp.services.optimization import OptimizationService
 from jesse_mcp.services.runs import RunService
 from jesse_mcp.services.strategies import StrategyService
 from jesse_mcp.services.system import SystemService
+from jesse_mcp.services.walk_forward import WalkForwardService
 from jesse_mcp.settings import Settings
 
 
@@ -79,7 +80,9 @@ class Application:
         self.backtests = BacktestService(planner, experiments, self.jobs)
         campaigns = CampaignService(planner, experiments)
         self.batches = BatchService(campaigns, self.jobs)
-        self.optimizations = OptimizationService(campaigns, OptunaSearchMethods(), self.jobs)
+        methods = OptunaSearchMethods()
+        self.optimizations = OptimizationService(campaigns, methods, self.jobs)
+        self.walk_forwards = WalkForwardService(campaigns, methods, runs, self.jobs)
         self.monte_carlo = MonteCarloService(runs, campaigns, self.jobs)
         self.system = SystemService(
             __version__, settings.home, self.engine, candle_store, strategy_store, runs, jobs, ledger

@@ -94,6 +94,7 @@ REQUIRED: dict[str, Arguments] = {
     "backtest": {"exchange": EXCHANGE, "start_date": "2024-01-03"},
     "backtest_batch": {},
     "optimize": {},
+    "walk_forward": {},
     "run_list": {},
     "run_get": lambda w: {"run_id": w.runs[0]},
     "run_compare": lambda w: {"run_ids": w.runs},
@@ -103,7 +104,7 @@ REQUIRED: dict[str, Arguments] = {
     "job_cancel": lambda w: {"job_id": w.endless_job()},
 }
 #: Of these the schema cannot say what is needed: the one or the other.
-CHOICE = {"candles_import", "strategy_validate", "backtest", "backtest_batch", "optimize"}
+CHOICE = {"candles_import", "strategy_validate", "backtest", "backtest_batch", "optimize", "walk_forward"}
 
 #: These need an exchange or a running Jesse, and are under test where there is one.
 ELSEWHERE = {"candles_available": {"listed"}, "candles_import": {"source"}}
@@ -198,6 +199,31 @@ EVERY: dict[str, list[Arguments]] = {
         {**ONE, "settings": SHORT_WARM_UP, "trials": 2, "test_start": "2024-01-06"},
         lambda w: {"resume": w.desk.call("optimize", **ONE, settings=SHORT_WARM_UP, trials=1)["job_id"]},
     ],
+    "walk_forward": [
+        {
+            **ONE,
+            "end_date": "2024-01-09",
+            "settings": SHORT_WARM_UP,
+            "train_days": 2,
+            "test_days": 1,
+            "step_days": 2,
+            "anchored": True,
+            "purge_days": 1,
+            "keep_partial": False,
+            "metric": "net_profit",
+            "space": {"every": {"min": 2, "max": 8, "step": 2}},
+            "trials": 2,
+            "sampler": "random",
+            "seed": 3,
+            "min_trades": 1,
+            "wait_seconds": 60,
+        },
+        lambda w: {
+            "resume": w.desk.call(
+                "walk_forward", **ONE, settings=SHORT_WARM_UP, train_days=2, test_days=3, trials=0
+            )["job_id"]
+        },
+    ],
     "run_list": [{"strategy": "Mine", "symbol": "btc/usdt", "kind": "any", "limit": 1, "offset": 1}],
     "run_get": [
         lambda w: {
@@ -280,6 +306,11 @@ def test_what_does_not_fit_the_schema_is_named(world: World, tool: str) -> None:
 
 def run(**changes: Any) -> dict[str, Any]:
     return {**RUN, "strategy": "Mine", **changes}
+
+
+def walk(**changes: Any) -> dict[str, Any]:
+    chosen = {**ONE, "settings": SHORT_WARM_UP, "train_days": 2, "test_days": 1, **changes}
+    return {name: value for name, value in chosen.items() if value is not None}
 
 
 SHUFFLE = {"run_id": "run_none", "method": "trades_shuffle"}
@@ -444,6 +475,23 @@ WRONG: list[tuple[str, dict[str, Any], str, str]] = [
     ("run_get", {"run_id": "run_none", "include": ["everything"]}, "invalid_argument", "provenance"),
     ("run_compare", {"run_ids": ["run_a"]}, "invalid_argument", "2 to 20"),
     ("run_compare", {"run_ids": ["run_a", "run_b"]}, "run_not_found", "run_"),
+    ("walk_forward", walk(train_days=None), "invalid_argument", "train_days or test_days"),
+    ("walk_forward", walk(train_days=6), "invalid_argument", "are 7 days; 2024-01-03 to 2024-01-09 has 6"),
+    ("walk_forward", walk(train_days=0), "invalid_argument", "train_days is 0"),
+    ("walk_forward", walk(purge_days=-1), "invalid_argument", "purge_days is -1"),
+    ("walk_forward", walk(step_days=0), "invalid_argument", "step_days is 0"),
+    ("walk_forward", walk(trials=-1), "invalid_argument", "trials"),
+    ("walk_forward", walk(trials=20_000), "invalid_argument", "runs"),
+    ("walk_forward", walk(trials=0, metric="fee"), "invalid_argument", "trials is 0"),
+    ("walk_forward", walk(metric="sharp_ratio"), "invalid_argument", "'sharpe_ratio'"),
+    ("walk_forward", walk(space={}), "invalid_argument", "empty"),
+    ("walk_forward", walk(space={"ever": {"min": 2}}), "invalid_argument", "every"),
+    ("walk_forward", walk(space={"every": {"min": 9, "max": 3}}), "invalid_argument", "above max"),
+    ("walk_forward", walk(sampler="grid", seed=-1), "invalid_argument", "seed"),
+    ("walk_forward", walk(symbol="NONE-USDT"), "candles_missing", "candles_import("),
+    ("walk_forward", walk(start_date="2023-06-01"), "candles_missing", "candles_import("),
+    ("walk_forward", {"resume": "job_none"}, "job_not_found", "job_list"),
+    ("walk_forward", {"resume": "job_none", "trials": 7}, "invalid_argument", "trials"),
     ("monte_carlo", {"run_id": "run_none", "method": "trades_shuffle"}, "run_not_found", "run_list"),
     ("monte_carlo", {"run_id": "run_none", "method": "astrology"}, "invalid_argument", "returns_block"),
     ("monte_carlo", {**SHUFFLE, "simulations": 0}, "invalid_argument", "simulations is 0"),
@@ -508,7 +556,7 @@ def test_the_list_of_tools_is_complete_and_short(world: World) -> None:
     table = [line.split("|")[1] for line in readme.splitlines() if line.startswith("| `")]
     in_readme = {name for cell in table for name in re.findall(r"`([a-z_]+)`", cell)}
     assert set(tools) == in_readme == set(REQUIRED)
-    assert len(json.dumps({"tools": list(tools.values())})) <= 58_000
+    assert len(json.dumps({"tools": list(tools.values())})) <= 63_000
     for name, tool in tools.items():
         assert len(json.dumps(tool)) <= 7_000, name
         assert tool["title"], name

@@ -1,4 +1,4 @@
-"""``backtest_batch`` and ``optimize``."""
+"""``backtest_batch``, ``optimize`` and ``walk_forward``."""
 
 from typing import Annotated, Any
 
@@ -16,6 +16,8 @@ from jesse_mcp.services.batches import BatchAnswer, paged
 from jesse_mcp.services.optimization_answer import OptimizationAnswer
 from jesse_mcp.services.optimization_request import OptimizationArguments
 from jesse_mcp.services.search_space import Range
+from jesse_mcp.services.walk_forward_answer import WalkForwardAnswer
+from jesse_mcp.services.walk_forward_request import WalkForwardArguments, unusual
 
 Settings = Annotated[
     dict[str, Any] | None,
@@ -144,6 +146,70 @@ def register(server: FastMCP, application: Application) -> None:
             arguments, wait_seconds=wait_seconds, on_progress=listener
         )
 
+    async def walk_forward(
+        context: Context,
+        exchange: str | None = None,
+        strategy: str | None = None,
+        symbol: str | None = None,
+        timeframe: str | None = None,
+        start_date: str | None = None,
+        end_date: str | None = None,
+        settings: Settings = None,
+        train_days: int | None = None,
+        test_days: int | None = None,
+        step_days: Annotated[int | None, Field(description="default: test_days")] = None,
+        anchored: Annotated[bool, Field(description="every training begins at start_date")] = False,
+        purge_days: Annotated[int, Field(description="unused days before each test")] = 0,
+        keep_partial: Annotated[bool, Field(description="a last test cut short")] = True,
+        metric: str | None = None,
+        space: dict[str, Range] | None = None,
+        trials: Annotated[int, Field(description="per window; 0 tests fixed hyperparameters")] = 50,
+        sampler: SamplerName = "tpe",
+        seed: int = 0,
+        min_trades: int = 10,
+        resume: Resume = None,
+        wait_seconds: Wait = 45,
+    ) -> WalkForwardAnswer:
+        """Optimize on one period, test on the next, move on: what is left on days it was not fitted to.
+
+        metric, space, trials, sampler, seed, min_trades as in optimize. Tests are stitched into one equity.
+        """
+        given = _given(
+            exchange=exchange,
+            strategy=strategy,
+            symbol=symbol,
+            timeframe=timeframe,
+            start_date=start_date,
+            end_date=end_date,
+        )
+        listener = notifier(context)
+        own: dict[str, Any] = {
+            "train_days": train_days,
+            "test_days": test_days,
+            "step_days": step_days,
+            "anchored": anchored,
+            "purge_days": purge_days,
+            "keep_partial": keep_partial,
+            "metric": metric,
+            "space": space,
+            "trials": trials,
+            "sampler": sampler,
+            "seed": seed,
+            "min_trades": min_trades,
+        }
+        if resume is not None:
+            _alone(resume, {**given, **_given(settings=settings), **unusual(own)})
+            return await application.walk_forwards.resume(
+                resume, wait_seconds=wait_seconds, on_progress=listener
+            )
+        if train_days is None or test_days is None:
+            raise _invalid("train_days or test_days is not given", "give both, e.g. 180 and 30")
+        arguments = WalkForwardArguments(backtest=_backtest(_merged(given, settings)), **own)
+        return await application.walk_forwards.walk(
+            arguments, wait_seconds=wait_seconds, on_progress=listener
+        )
+
+    add_tool(server, walk_forward, title="Walk forward", idempotent=True)
     add_tool(server, backtest_batch, title="Backtest many", idempotent=True)
     add_tool(server, optimize, title="Optimize hyperparameters", idempotent=True)
 
