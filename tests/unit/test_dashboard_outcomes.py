@@ -17,6 +17,7 @@ from jesse_mcp.adapters.dashboard.run_request import (
 from jesse_mcp.adapters.dashboard.temporary_names import age, is_temporary, temporary_name
 from jesse_mcp.adapters.dashboard.tracebacks import parse
 from jesse_mcp.adapters.dashboard.unpinned import unpinned_imports
+from jesse_mcp.adapters.dashboard.warm_up import refuse_gaps_in_warm_up
 from jesse_mcp.domain.backtests import BacktestRequest, CandleSlice, DataRoute, EngineRun, Route
 from jesse_mcp.domain.errors import ErrorCode, ResearchError
 from jesse_mcp.domain.strategies import parse_strategy_name
@@ -306,3 +307,29 @@ def test_imports_that_nothing_pins() -> None:
         "strategies/A/table.csv": "import nothing",
     }
     assert unpinned_imports(source) == ["desk", "my_package"]
+
+
+@pytest.mark.parametrize(("hours_missing", "fits"), [(0, True), (0.9, True), (1, False)])
+def test_the_warm_up_that_jesse_would_take(
+    rising: tuple[CandleSlice, ...], tmp_path: Path, hours_missing: float, fits: bool
+) -> None:
+    """Ten candles of an hour, of which one is not there, or there by its last minutes only."""
+    rows = np.fromfile(tmp_path / "rows").reshape(-1, 6)
+    kept = np.delete(rows, slice(14 * 60, 14 * 60 + int(hours_missing * 60)), axis=0)
+    kept.tofile(tmp_path / "rows")
+    part = rising[0].model_copy(
+        update={
+            "total_rows": len(kept),
+            "start_row": 14 * 60,
+            "trading_row": len(kept),
+            "end_row": len(kept),
+        }
+    )
+    request = REQUEST.model_copy(update={"start_ms": START_MS + DAY_MS, "end_ms": START_MS + 2 * DAY_MS})
+    run = EngineRun(request=request, source={}, candles=(part,))
+    if fits:
+        refuse_gaps_in_warm_up(run)
+        return
+    with pytest.raises(ResearchError, match="only 9 are there") as caught:
+        refuse_gaps_in_warm_up(run)
+    assert caught.value.code is ErrorCode.CAPABILITY_MISSING

@@ -22,6 +22,7 @@ from jesse_mcp.adapters.dashboard.staging import StagedStrategies, remove_abando
 from jesse_mcp.adapters.dashboard.status import look
 from jesse_mcp.adapters.dashboard.unpinned import unpinned_imports
 from jesse_mcp.adapters.dashboard.versions import check_version
+from jesse_mcp.adapters.dashboard.warm_up import refuse_gaps_in_warm_up
 from jesse_mcp.adapters.embedded.outcomes import timeout
 from jesse_mcp.domain.backtests import EngineOutcome, EngineRun
 from jesse_mcp.domain.errors import ErrorCode, ResearchError
@@ -136,6 +137,7 @@ class DashboardEngine:
     async def _run_staged(self, run: EngineRun, progress: ProgressCallback) -> EngineOutcome:
         progress(0.0, "preparing")
         version = await asyncio.to_thread(self._jesse_version)
+        await asyncio.to_thread(refuse_gaps_in_warm_up, run)
         staged = StagedStrategies(self._client, run)
         try:
             await _whole(staged.put)
@@ -152,7 +154,7 @@ class DashboardEngine:
         async with self._events.subscribed(session_id) as events:
             try:
                 async with asyncio.timeout(self._run_timeout) as limit:
-                    await _whole(self._start, run, staged, session_id)
+                    await _whole(self._start, run, staged, following)
                     following.moved = time.monotonic()
                     progress(0.0, "loading")
                     state = await following.to_end(events)
@@ -164,7 +166,9 @@ class DashboardEngine:
                 raise await self._stopped(following, events, self._run_timeout) from None
             except BaseException as error:
                 # Also when Jesse was lost: it may be back, or have lost only us.
-                await self._cancelled(session_id, events, patient=isinstance(error, asyncio.CancelledError))
+                if following.started:
+                    patient = isinstance(error, asyncio.CancelledError)
+                    await self._cancelled(session_id, events, patient=patient)
                 raise
         session = await asyncio.to_thread(self._sessions.result, session_id)
         log = await asyncio.to_thread(self._sessions.log, session_id)
@@ -192,22 +196,32 @@ class DashboardEngine:
         curve = daily_balances(run.request, run.candles, session["trades"], log)
         return outcomes.to_outcome(run, session, staged.names, curve, log, engine, timings)
 
-    def _start(self, run: EngineRun, staged: StagedStrategies, session_id: str) -> None:
-        self._sessions.start(session_id, start_body(run.request, staged.names))
+    def _start(self, run: EngineRun, staged: StagedStrategies, following: Following) -> None:
+        session_id = following.session_id
+        try:
+            self._sessions.start(session_id, start_body(run.request, staged.names))
+        except ResearchError as error:
+            # Without an answer it may have started all the same.
+            following.started = error.code is ErrorCode.JESSE_UNREACHABLE and "path" in error.details
+            raise
+        following.started = True
         description = description_of(run.request, staged.names)
         self._sessions.describe(session_id, title_of(run.request), description)
 
     async def _stopped(self, following: Following, events: Subscription, seconds: float) -> ResearchError:
         """End a run that took too long; the error for it."""
         still = following.still
-        gone = await self._cancelled(following.session_id, events, patient=True)
+        gone = not following.started or await self._cancelled(following.session_id, events, patient=True)
         error = timeout(seconds, following.fraction, still, "")
-        error.details["session_url"] = self._sessions.url(following.session_id)
-        if not gone:
-            error.message += "; Jesse's worker was told to stop and has not, so it may run on"
-            error.hint = f"{error.hint}; restart Jesse to be rid of the worker"
-            error.details["worker_may_still_run"] = True
-        return error
+        details = {"session_url": self._sessions.url(following.session_id), "worker_may_still_run": not gone}
+        if gone:
+            return ResearchError(error.code, error.message, error.hint, details)
+        return ResearchError(
+            error.code,
+            f"{error.message}; Jesse's worker was told to stop and has not, so it may run on",
+            f"{error.hint}; restart Jesse to be rid of the worker",
+            details,
+        )
 
     async def _cancelled(self, session_id: str, events: Subscription, *, patient: bool) -> bool:
         """Tell Jesse to stop the session; whether its worker is known to have stopped."""
@@ -280,6 +294,8 @@ async def _finishing(work: Coroutine[Any, Any, T]) -> T:
         return await asyncio.shield(task)
     except asyncio.CancelledError:
         await asyncio.wait([task])
+        if not task.cancelled():
+            task.exception()  # what it raised is of no interest any more
         raise
 
 

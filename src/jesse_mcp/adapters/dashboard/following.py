@@ -38,6 +38,8 @@ class Following:
     session_id: str
     progress: ProgressCallback
     stall_seconds: float
+    #: Whether Jesse has the session, or may have it.
+    started: bool = False
     fraction: float = 0.0
     moved: float = field(default_factory=time.monotonic)
     #: The ``exception`` event, which a worker sends that cannot store its exception.
