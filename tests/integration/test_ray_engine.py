@@ -435,7 +435,7 @@ async def test_the_time_limit_and_an_idle_engine_that_gives_the_processors_back(
     """One test, as every engine loads Jesse on the nodes."""
     await bench.shared.close()
     bench.shared = bench.engine()
-    engine = bench.engine(run_timeout=2, idle_seconds=0.1)
+    engine = bench.engine(run_timeout=2, idle_seconds=0.1, max_runs=1)
     try:
         error = await failure_of(engine.run(bench.run("announce(); time.sleep(600)", at=336), silent))
         assert error.code is ErrorCode.RUN_TIMEOUT
