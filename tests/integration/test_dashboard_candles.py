@@ -279,6 +279,32 @@ def test_a_reading_under_way_when_candles_change_is_not_believed(side: Side, ser
     assert side.client.exports == 2
 
 
+def test_a_damaged_copy_is_made_again(side: Side, series: SeriesKey) -> None:
+    side.store.read(series)
+    (file,) = side.mirror.root.rglob("*.parquet")
+    file.write_bytes(file.read_bytes()[:500])
+    assert isinstance(of(side.store, series), SeriesSpan)
+    side.store.read(series)
+    file.write_bytes(file.read_bytes()[:500])
+    side.clock.time += 1
+    assert len(side.store.read(series)) == 4320
+    assert side.client.exports == 3
+
+
+def test_a_copy_that_cannot_be_kept_is_no_reason_to_delete_candles(
+    side: Side, series: SeriesKey, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(side.mirror, "read", lambda *_: _fail(series))
+    with pytest.raises(ResearchError) as caught:
+        side.store.read(series)
+    assert caught.value.code is ErrorCode.STORAGE_FAILED
+    assert "candles_delete" not in str(caught.value.hint)
+
+
+def _fail(key: SeriesKey) -> None:
+    raise ResearchError(ErrorCode.STORAGE_FAILED, f"{key} is damaged", "delete it with candles_delete")
+
+
 def test_two_threads_of_two_servers_read_once(side: Side, series: SeriesKey) -> None:
     other = DashboardCandleStore(side.client, open_mirror(side.mirror.root.parent, side.client.url))
     mine = DashboardCandleStore(side.client, side.mirror)

@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 
@@ -27,12 +28,17 @@ from jesse_mcp.domain.candles import (
 from jesse_mcp.domain.errors import ErrorCode, ResearchError
 from jesse_mcp.domain.timeframes import iso_date
 
+T = TypeVar("T")
+
 #: Seconds a reading of a series is believed, and how many times as long as it took.
 TRUSTED_SECONDS = 60.0
 PATIENCE = 20.0
 #: Seconds; copies of a series that grows all the time would fill the disk otherwise.
 _MAPPED_RETENTION = 3600.0
 _NOT_COUNTED = "Jesse tells the days only: name exchange and symbol to have the candles counted"
+_BROKEN_COPY = (
+    "check the disk that holds JESSE_MCP_CACHE, and remove its folder `mirrors`: only copies are in it"
+)
 _NO_PAIR = "its symbol is not written BASE-QUOTE in capitals, which is all that these tools take"
 
 
@@ -91,8 +97,7 @@ class DashboardCandleStore:
 
     def summary(self, key: SeriesKey) -> SeriesSummary | None:
         """One series, counted; ``None`` when Jesse does not have it. Raises as :meth:`read`."""
-        self.refresh(key)
-        return self._mirror.summary(key)
+        return self._of_copy(key, lambda: self._mirror.summary(key))
 
     def write(self, key: SeriesKey, candles: CandleArray, source: str) -> WriteReport:  # noqa: ARG002
         """Upload a series that Jesse does not have yet. Jesse has no place for ``source``.
@@ -125,13 +130,11 @@ class DashboardCandleStore:
 
     def answered(self, key: SeriesKey) -> tuple[tuple[int, int], ...]:
         """What exchanges answered to imports that this program asked Jesse for. Raises as :meth:`read`."""
-        self.refresh(key)
-        return self._mirror.answered(key)
+        return self._of_copy(key, lambda: self._mirror.answered(key))
 
     def unanswered(self, key: SeriesKey, start_ms: int, end_ms: int) -> list[tuple[int, int]]:
         """Minutes neither in Jesse nor known to be empty. Raises as :meth:`coverage`."""
-        self.refresh(key)
-        return self._mirror.unanswered(key, start_ms, end_ms)
+        return self._of_copy(key, lambda: self._mirror.unanswered(key, start_ms, end_ms))
 
     def read(self, key: SeriesKey, start_ms: int | None = None, end_ms: int | None = None) -> CandleArray:
         """Candles in ``[start_ms, end_ms)``, shape (n, 6); empty when Jesse has no such series.
@@ -142,8 +145,7 @@ class DashboardCandleStore:
                 :func:`jesse_mcp.adapters.dashboard.candle_export.exported` raises. A copy that is too old is
                 not read instead.
         """
-        self.refresh(key)
-        return self._mirror.read(key, start_ms, end_ms)
+        return self._of_copy(key, lambda: self._mirror.read(key, start_ms, end_ms))
 
     def coverage(self, key: SeriesKey, start_ms: int, end_ms: int, max_gaps: int = 20) -> Coverage:
         """What of ``[start_ms, end_ms)`` is there and what is missing.
@@ -151,8 +153,7 @@ class DashboardCandleStore:
         Raises:
             ResearchError: ``invalid_argument`` for a range that is not whole minutes, and as :meth:`read`.
         """
-        self.refresh(key)
-        return self._mirror.coverage(key, start_ms, end_ms, max_gaps)
+        return self._of_copy(key, lambda: self._mirror.coverage(key, start_ms, end_ms, max_gaps))
 
     def mapped(self, key: SeriesKey) -> MappedSeries:
         """The memory-mapped form of the whole series.
@@ -160,8 +161,7 @@ class DashboardCandleStore:
         Raises:
             ResearchError: ``series_not_found``, and as :meth:`read`.
         """
-        self.refresh(key)
-        return self._mirror.mapped(key)
+        return self._of_copy(key, lambda: self._mirror.mapped(key))
 
     def delete(self, key: SeriesKey, start_ms: int | None = None, end_ms: int | None = None) -> int:
         """Remove a whole series from Jesse.
@@ -201,8 +201,8 @@ class DashboardCandleStore:
         Raises:
             ResearchError: ``invalid_argument`` for a bad range, and as :meth:`read`.
         """
-        self.refresh(key)
-        self._mirror.append(key, np.empty((0, 6)), self._source, (start_ms, end_ms))
+        nothing, span = np.empty((0, 6)), (start_ms, end_ms)
+        self._of_copy(key, lambda: self._mirror.append(key, nothing, self._source, span))
 
     def refresh(self, key: SeriesKey) -> None:
         """Make the copy of a series one to believe. Raises as :meth:`read`."""
@@ -218,6 +218,24 @@ class DashboardCandleStore:
                 self._client.post("/candles/clear-cache", {})
             self._age.note(key, Reading(began, self._now() - began, *_days(candles)))
 
+    def _of_copy(self, key: SeriesKey, look: Callable[[], T]) -> T:
+        """What a look at the copy gives; one that is damaged is made again."""
+        self.refresh(key)
+        try:
+            return look()
+        except ResearchError as error:
+            if error.code is not ErrorCode.STORAGE_FAILED:
+                raise
+        self.forget(key)
+        self.refresh(key)
+        try:
+            return look()
+        except ResearchError as error:
+            # The copy's own hint is about a store of ours: here it would delete what the user has in Jesse.
+            raise ResearchError(
+                error.code, error.message, hint=_BROKEN_COPY, details=error.details
+            ) from error
+
     @property
     def _source(self) -> str:
         return f"Jesse at {self._client.url}"
@@ -228,9 +246,10 @@ class DashboardCandleStore:
         reading = self._age.trusted(key)
         if reading is not None:
             if (reading.first_day, reading.last_day) == (row["start_date"], row["end_date"]):
-                counted = self._mirror.summary(key)
-                if counted is not None:
-                    return counted
+                with suppress(ResearchError):
+                    counted = self._mirror.summary(key)
+                    if counted is not None:
+                        return counted
             self.forget(key)
         return SeriesSpan(
             exchange=key.exchange,
