@@ -21,7 +21,7 @@ from jesse_mcp.cli.client_config import configuration
 from jesse_mcp.composition import Application
 from jesse_mcp.domain.jobs import Job, JobState
 from jesse_mcp.settings import Settings
-from mcp_desk import EXCHANGE, SERIES, candle_file, environment, strategy, wait_until
+from mcp_desk import EXCHANGE, SERIES, candle_file, environment, stdio_desk, strategy, wait_until
 
 SERIES_OPTIONS = ["--exchange", EXCHANGE, "--symbol", SERIES["symbol"]]
 RUN_OPTIONS = [*SERIES_OPTIONS, "--timeframe", "1h", "--start", "2024-01-03", "--warm-up-candles", "24"]
@@ -77,6 +77,23 @@ def shell(engine_python: Path, tmp_path_factory: pytest.TempPathFactory) -> Shel
     return shell
 
 
+def test_a_run_and_what_luck_did_to_it(shell: Shell) -> None:
+    run_id = shell.json("backtest", "Mine", *RUN_OPTIONS, "--json")["run_id"]
+    shown = shell.run("monte-carlo", run_id, "--simulations", "200", "--seed", "3").stdout
+    assert "max_drawdown" in shown
+    assert "the order of trades does not change what they earn" in shown
+    found = shell.json("monte-carlo", run_id, "--simulations", "200", "--seed", "3", "--json")
+    assert (found["simulations"], found["request"]["seed"]) == (200, 3)
+    (job, *_) = shell.json("jobs", "list", "--json")["jobs"]
+    assert job["kind"] == "monte_carlo"
+    assert shell.json("jobs", "restart", job["job_id"])["result"] == found
+    scenarios = ["--method", "candles", "--simulations", "2", "--json"]
+    assert shell.json("monte-carlo", run_id, *scenarios)["sample_size"] == 2
+    wrong, hint = shell.refused("monte-carlo", run_id, "--block-length", "3")
+    assert "block_length is 3" in wrong
+    assert "returns_block" in hint
+
+
 def test_a_backtest_and_its_jobs(shell: Shell) -> None:
     options = ["--hp", "every=4", "--data", "BTC-USDT:2h", "--title", "from a terminal", "--json"]
     run = shell.json("backtest", "Mine", *RUN_OPTIONS, *options)
@@ -108,6 +125,18 @@ def test_a_job_that_failed_is_run_again_when_it_is_put_right(shell: Shell) -> No
         "buy and hold",
     ):
         assert shown in table
+
+
+def test_a_search_that_was_cancelled_goes_on_from_a_terminal(shell: Shell) -> None:
+    asked = {**SERIES, "strategy": "Mine", "timeframe": "1h", "start_date": "2024-01-03"}
+    with stdio_desk(shell.variables, shell.folder / "log") as desk:
+        job_id = desk.call(
+            "optimize", **asked, settings={"warm_up_candles": 24}, min_trades=0, trials=8, wait_seconds=0
+        )["job_id"]
+        desk.call("job_cancel", job_id=job_id)
+    answer = shell.json("jobs", "restart", job_id)
+    assert (answer["state"], answer["result"]["counts"]["trials"]) == ("done", 8)
+    assert shell.json("jobs", "restart", answer["job_id"])["result"] == answer["result"]
 
 
 @contextmanager

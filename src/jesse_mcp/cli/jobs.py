@@ -11,11 +11,15 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from jesse_mcp.cli.results import print_run, run_with_progress
+from jesse_mcp.cli.results import FOREVER, print_run, progress_bar, run_with_progress
 from jesse_mcp.composition import Application
 from jesse_mcp.domain.errors import ErrorCode, ResearchError
 from jesse_mcp.domain.jobs import Job, JobState
 from jesse_mcp.services.backtest_request import BacktestArguments
+from jesse_mcp.services.batches import BatchService
+from jesse_mcp.services.monte_carlo import MonteCarloService
+from jesse_mcp.services.optimization import OptimizationService
+from jesse_mcp.services.walk_forward import WalkForwardService
 from jesse_mcp.settings import Settings
 
 T = TypeVar("T")
@@ -77,15 +81,34 @@ def cancel(job_id: str) -> None:
 
 
 def restart(job_id: str) -> None:
-    """Run a job again that failed, was cancelled or lost, with the same request."""
+    """Run a job again that failed, was cancelled or lost, with the same request.
+
+    Anything but a backtest goes on where it was; its answer is printed as JSON, of one that is done at once.
+    """
 
     async def again(application: Application) -> None:
         job = await application.jobs.get(job_id)
+        resumable: dict[str, OptimizationService | BatchService | WalkForwardService | MonteCarloService] = {
+            "optimize": application.optimizations,
+            "backtest_batch": application.batches,
+            "walk_forward": application.walk_forwards,
+            "monte_carlo": application.monte_carlo,
+        }
+        if job.kind in resumable and not job.state.active:
+            with progress_bar() as bar:
+                task = bar.add_task("waiting", total=1.0)
+
+                async def show(fraction: float | None, message: str | None) -> None:
+                    bar.update(task, completed=fraction or 0.0, description=message or "")
+
+                answer = await resumable[job.kind].resume(job_id, wait_seconds=FOREVER, on_progress=show)
+            _print_json(answer.model_dump(mode="json"))
+            return
         if job.state.active or job.kind != "backtest":
             raise ResearchError(
                 ErrorCode.INVALID_ARGUMENT,
                 f"{job_id} is a {job.kind} that is {job.state.value}",
-                hint="a backtest that has ended can be restarted",
+                hint="anything but an import can be restarted when it has ended",
             )
         arguments = BacktestArguments.model_validate(job.request)
         print_run(await run_with_progress(application, arguments, title=None))

@@ -29,7 +29,8 @@ SHOWN = {
     "average_holding_period": "average holding, s",
     "longs_percentage": "long trades, %",
 }
-_FOREVER = 10**9
+#: Seconds.
+FOREVER = 10**9
 
 
 def progress_bar() -> Progress:
@@ -61,7 +62,7 @@ async def run_with_progress(
             bar.update(task, completed=fraction or 0.0, description=message or "")
 
         answer = await application.backtests.backtest(
-            arguments, title=title, use_cache=use_cache, wait_seconds=_FOREVER, on_progress=show
+            arguments, title=title, use_cache=use_cache, wait_seconds=FOREVER, on_progress=show
         )
     if answer.run is None:
         raise ResearchError(
