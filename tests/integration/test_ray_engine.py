@@ -374,6 +374,24 @@ async def test_the_runs_of_a_lost_node_finish_elsewhere(bench: Bench) -> None:
     assert bench.shared.capacity == 1
 
 
+async def test_the_runs_of_a_node_that_hangs_finish_elsewhere(bench: Bench) -> None:
+    await bench.two_nodes()
+    tasks = [start(bench.shared, bench.run("announce(); gate()")) for _ in range(2)]
+    await until(lambda: len(bench.reported()) == 2, "two nodes take a run each")
+    worker, node = bench.reported()[0]
+    agent = psutil.Process(node)
+    agent.suspend()
+    try:
+        bench.open_gate()
+        outcomes = await asyncio.gather(*tasks)
+        assert len(bench.reported()) == 3
+        assert outcomes[0].trades == outcomes[1].trades
+        await until(lambda: gone(agent.pid) and gone(worker), "what hung was left on its node")
+    finally:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            agent.resume()
+
+
 async def test_a_run_that_takes_its_node_along_is_given_up(bench: Bench) -> None:
     run = bench.run("announce(); os.kill(parent_of(os.getppid()), signal.SIGKILL); time.sleep(600)")
     error = await failure_of(bench.shared.run(run, silent))

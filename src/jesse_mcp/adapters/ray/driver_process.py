@@ -285,7 +285,8 @@ def unreachable(address: str, reason: str) -> ResearchError:
         f"the Ray cluster at {address} cannot be used: {reason}",
         hint=(
             "check RAY_ADDRESS and `ray status`; this machine must be a node of the cluster "
-            "(`ray start --address=... --num-cpus=0` is enough), with the Ray and Python of the engine"
+            "(`ray start --address=... --num-cpus=0` is enough), with the Ray and Python of the engine, "
+            "and know the cluster's token (RAY_AUTH_MODE, RAY_AUTH_TOKEN) if it has one"
         ),
     )
 
