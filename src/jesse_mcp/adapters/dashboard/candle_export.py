@@ -1,6 +1,7 @@
 """A whole series of Jesse's, read from its CSV download as it arrives."""
 
 import io
+import time
 from collections.abc import Callable, Iterable, Iterator
 
 import numpy as np
@@ -13,6 +14,9 @@ PATH = "/candles/export"
 _HEADER = b"timestamp,open,close,high,low,volume"
 #: Bytes of text that are held at a time; some 60 of them are a candle.
 _BLOCK = 1_048_576
+#: Seconds between attempts. A download of Jesse's changes threads, and breaks off when another request comes
+#: between: its database connections belong to threads.
+_PAUSES = (0.1, 0.3, 1.0, 2.0)
 
 
 class DashboardOrigin:
@@ -50,18 +54,26 @@ def exported(
         ResearchError: ``jesse_database`` when that is why the download broke off, ``jesse_unsupported`` for
             another table than the one of Jesse 3.5, and what :meth:`DashboardClient.stream` raises.
     """
-    fields = {"exchange": key.exchange, "symbol": key.symbol}
-    blocks: list[CandleArray] = []
-    try:
-        with client.stream(PATH, fields) as pieces:
-            for block in _whole_lines(key, pieces):
-                blocks.append(_parsed(key, block))
-                arrived(sum(len(rows) for rows in blocks))
-    except ResearchError as error:
-        if error.code is ErrorCode.JESSE_UNREACHABLE:
+    for pause in (*_PAUSES, None):
+        try:
+            return _downloaded(client, key, arrived)
+        except ResearchError as error:
+            if error.code is not ErrorCode.JESSE_UNREACHABLE:
+                raise
             # Jesse answers before it reads, so that its own trouble shows as a download that breaks off.
             client.read("/candles/existing")
-        raise
+            if pause is None or error.details.get("kind") != "broken":
+                raise
+            time.sleep(pause)
+    raise AssertionError("the last attempt returns or raises")
+
+
+def _downloaded(client: DashboardClient, key: SeriesKey, arrived: Callable[[int], None]) -> CandleArray:
+    blocks: list[CandleArray] = []
+    with client.stream(PATH, {"exchange": key.exchange, "symbol": key.symbol}) as pieces:
+        for block in _whole_lines(key, pieces):
+            blocks.append(_parsed(key, block))
+            arrived(sum(len(rows) for rows in blocks))
     return np.concatenate([np.empty((0, 6)), *blocks])
 
 

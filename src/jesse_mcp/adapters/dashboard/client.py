@@ -12,6 +12,7 @@ from uuid import uuid4
 import httpx2
 
 from jesse_mcp.adapters.dashboard import failures
+from jesse_mcp.adapters.dashboard.gate import RequestGate
 from jesse_mcp.adapters.dashboard.login import Credentials, TokenHolder, refused
 
 #: Seconds. Jesse answers from a thread pool that a busy machine can starve, hence the patience for a read.
@@ -50,6 +51,7 @@ class DashboardClient:
         self.url = url.rstrip("/")
         self._token = TokenHolder(credentials)
         self._login = threading.Lock()
+        self._gate = RequestGate(self.url)
         self._timeout = timeout
         self._longest_answer = longest_answer
         self._http = httpx2.Client(
@@ -122,18 +124,22 @@ class DashboardClient:
 
         Such routes want the token as the form's field ``token``.
         """
-        try:
-            response = self._authorised(None, lambda token: self._opened(path, {**fields, "token": token}))
+        for attempt in range(2):
+            used = self._token_within(None)
             try:
-                if not response.is_success or "text/csv" not in response.headers.get("content-type", ""):
+                with self._gate.alone(), self._opened(path, {**fields, "token": used}) as response:
+                    if response.is_success and "text/csv" in response.headers.get("content-type", ""):
+                        yield response.iter_bytes()
+                        return
                     response.read()
-                    self._understood(path, response, None)
-                    raise failures.not_jesse(self.url, path, response, self._token.hidden(response.text))
-                yield response.iter_bytes()
-            finally:
-                response.close()
-        except httpx2.RequestError as error:
-            raise self._broken(path, error) from error
+            except httpx2.RequestError as error:
+                raise self._broken(path, error) from error
+            if response.status_code != httpx2.codes.UNAUTHORIZED:
+                self._understood(path, response, None)
+                raise failures.not_jesse(self.url, path, response, self._token.hidden(response.text))
+            self._refused(response, used)
+            if attempt:
+                raise refused(self._token.credentials)
 
     def token(self) -> str:
         """The token in use, after a login where that is needed. A secret. Raises as :meth:`call`."""
@@ -166,10 +172,7 @@ class DashboardClient:
         response = send(used)
         if response.status_code != httpx2.codes.UNAUTHORIZED:
             return response
-        self._own_refusal(response)
-        self._token.forget(used)
-        if not self._token.credentials.can_log_in:
-            raise refused(self._token.credentials)
+        self._refused(response, used)
         response = send(self._token_within(end))
         if response.status_code == httpx2.codes.UNAUTHORIZED:
             self._own_refusal(response)
@@ -189,10 +192,15 @@ class DashboardClient:
         self._token.accept(token)
         return token
 
+    def _refused(self, response: httpx2.Response, used: str) -> None:
+        """Be ready to log in anew, if that can be done."""
+        self._own_refusal(response)
+        self._token.forget(used)
+        if not self._token.credentials.can_log_in:
+            raise refused(self._token.credentials)
+
     def _own_refusal(self, response: httpx2.Response) -> None:
         """A 401 of something before Jesse says nothing about our password."""
-        response.read()
-        response.close()
         if _object(response.text) is None:
             raise failures.not_jesse(self.url, response.request.url.path, response, "")
 
@@ -232,6 +240,20 @@ class DashboardClient:
 
     def _exchanged(self, end: float | None, patience: float | None, **request: Any) -> httpx2.Response:
         """The whole answer. The library limits each wait for a piece; this limits their sum."""
+        with self._alongside(end):
+            return self._exchanged_now(end, patience, request)
+
+    @contextmanager
+    def _alongside(self, end: float | None) -> Iterator[None]:
+        try:
+            with self._gate.beside_others(end):
+                yield
+        except TimeoutError:
+            raise failures.waiting(self.url) from None
+
+    def _exchanged_now(
+        self, end: float | None, patience: float | None, request: dict[str, Any]
+    ) -> httpx2.Response:
         begun = time.monotonic()
         end = begun + max(self._longest_answer, patience or 0.0) if end is None else end
         limits = self._timeout.as_dict()
@@ -249,8 +271,10 @@ class DashboardClient:
         headers = [item for item in response.headers.multi_items() if item[0] not in _OF_THE_TRANSFER]
         return httpx2.Response(response.status_code, headers=headers, content=b"".join(pieces), request=built)
 
-    def _opened(self, path: str, fields: dict[str, str]) -> httpx2.Response:
-        return self._http.send(self._http.build_request("POST", path, data=fields), stream=True)
+    @contextmanager
+    def _opened(self, path: str, fields: dict[str, str]) -> Iterator[httpx2.Response]:
+        with self._http.stream("POST", path, data=fields) as response:
+            yield response
 
     def _broken(self, path: str, error: httpx2.RequestError) -> Exception:
         reason = self._token.hidden(str(error)) or type(error).__name__

@@ -19,6 +19,7 @@ _DATABASE = (
     "connection to server",
     "terminating connection",
     "the database system is",
+    "current transaction is aborted",
 )
 #: What a web framework answers, rather than Jesse, when it knows no such endpoint.
 _NO_ENDPOINT = ("Not Found", "Method Not Allowed")
@@ -68,6 +69,16 @@ def interrupted(url: str, path: str, reason: str, error: Exception) -> ResearchE
             "kind": "slow" if silent else "broken",
             "cause": type(error).__name__,
         },
+    )
+
+
+def waiting(url: str) -> ResearchError:
+    """The time was up before the request could be sent, because candles were being downloaded."""
+    return ResearchError(
+        ErrorCode.JESSE_UNREACHABLE,
+        f"candles are being copied from Jesse at {url}, and nothing else is asked of it meanwhile",
+        hint="nothing was sent: call again in a moment",
+        details={"url": url, "kind": "busy"},
     )
 
 

@@ -1,0 +1,93 @@
+"""Many requests to a Jesse at once, or one download alone.
+
+Jesse makes each piece of a download in whichever of its threads is free, and its database connections belong
+to threads. When another request takes the thread in between, the download breaks off, and the thread it began
+in keeps a failed transaction that every later request there runs into, until Jesse is restarted.
+"""
+
+import fcntl
+import hashlib
+import os
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from jesse_mcp.domain.errors import ErrorCode, ResearchError
+
+_PAUSE = 0.01
+
+
+class RequestGate:
+    """Holds for all processes of this user on this machine that speak to the same Jesse; thread-safe.
+
+    Args:
+        url: of Jesse.
+        folder: where the locks are; default: the folder for temporary files.
+    """
+
+    def __init__(self, url: str, folder: Path | None = None) -> None:
+        name = f"jesse-mcp-{os.getuid()}-{hashlib.sha256(url.encode()).hexdigest()[:16]}"
+        folder = Path(tempfile.gettempdir()) if folder is None else folder
+        self._room = folder / f"{name}.room"
+        self._door = folder / f"{name}.door"
+
+    @contextmanager
+    def beside_others(self, end: float | None = None) -> Iterator[None]:
+        """For a request.
+
+        Args:
+            end: on the monotonic clock; how long to wait for a download that is going on.
+
+        Raises:
+            TimeoutError: it went on for longer.
+            ResearchError: ``storage_failed``.
+        """
+        # Whoever waits to be alone holds the door, so that it gets its turn.
+        with _held(self._door, fcntl.LOCK_SH, end):
+            room = _acquired(self._room, fcntl.LOCK_SH, end)
+        try:
+            yield
+        finally:
+            os.close(room)
+
+    @contextmanager
+    def alone(self) -> Iterator[None]:
+        """For a download. Raises: ResearchError: ``storage_failed``."""
+        with _held(self._door, fcntl.LOCK_EX, None), _held(self._room, fcntl.LOCK_EX, None):
+            yield
+
+
+@contextmanager
+def _held(path: Path, kind: int, end: float | None) -> Iterator[None]:
+    lock = _acquired(path, kind, end)
+    try:
+        yield
+    finally:
+        os.close(lock)
+
+
+def _acquired(path: Path, kind: int, end: float | None) -> int:
+    """An open file whose closing gives the lock back."""
+    try:
+        opened = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+    except OSError as error:
+        raise ResearchError(
+            ErrorCode.STORAGE_FAILED,
+            f"the lock {path} cannot be opened: {error.strerror}",
+            hint="remove that file, or set TMPDIR to a folder of your own",
+        ) from error
+    try:
+        while True:
+            try:
+                fcntl.flock(opened, kind | fcntl.LOCK_NB)
+            except BlockingIOError:
+                if end is not None and time.monotonic() > end:
+                    raise TimeoutError from None
+                time.sleep(_PAUSE)
+            else:
+                return opened
+    except BaseException:
+        os.close(opened)
+        raise
