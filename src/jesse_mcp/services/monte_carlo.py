@@ -10,7 +10,6 @@ from pydantic import Field
 
 from jesse_mcp.analytics.monte_carlo import Simulations, simulate
 from jesse_mcp.domain.backtests import BacktestRequest, EngineOutcome
-from jesse_mcp.domain.errors import ResearchError
 from jesse_mcp.domain.jobs import JobState
 from jesse_mcp.domain.model import Value
 from jesse_mcp.domain.runs import RunRecord
@@ -20,6 +19,7 @@ from jesse_mcp.services.candle_scenarios import CandleScenarios
 from jesse_mcp.services.jobs import JobReporter, JobService, ProgressListener, Work
 from jesse_mcp.services.monte_carlo_report import Evidence, MonteCarloResult, balances_differ, report
 from jesse_mcp.services.monte_carlo_request import MonteCarloArguments, check, check_block_length
+from jesse_mcp.services.resumption import awaited, job_of_kind
 
 
 class MonteCarloAnswer(Value):
@@ -61,11 +61,7 @@ class MonteCarloService:
         work = await self._work(arguments, record)
         request = arguments.model_dump(mode="json", exclude_none=True)
         job = await self._jobs.submit("monte_carlo", request, work)
-        job = await self._jobs.wait(job.job_id, wait_seconds, on_progress)
-        if job.error is not None:
-            error = ResearchError.from_dict(job.error)
-            error.details.setdefault("job_id", job.job_id)
-            raise error
+        job = await awaited(self._jobs, job.job_id, wait_seconds, on_progress)
         return MonteCarloAnswer(
             state=job.state,
             job_id=job.job_id,
@@ -73,6 +69,19 @@ class MonteCarloService:
             message=job.message,
             result=None if job.result is None else MonteCarloResult.model_validate(job.result),
         )
+
+    async def resume(
+        self, job_id: str, *, wait_seconds: float, on_progress: ProgressListener | None = None
+    ) -> MonteCarloAnswer:
+        """The request of a job that has ended, made again; scenarios that were finished are not run again.
+
+        Raises:
+            ResearchError: ``job_not_found``; ``invalid_argument`` when it is a job of another kind; and as
+                :meth:`analyse`.
+        """
+        job = await job_of_kind(self._jobs, job_id, "monte_carlo")
+        arguments = MonteCarloArguments.model_validate(job.request)
+        return await self.analyse(arguments, wait_seconds=wait_seconds, on_progress=on_progress)
 
     async def _work(self, arguments: MonteCarloArguments, record: RunRecord) -> Work:
         start = BacktestRequest.model_validate(record.request).starting_balance
