@@ -378,8 +378,11 @@ async def test_the_runs_of_a_node_that_hangs_finish_elsewhere(bench: Bench) -> N
     await bench.two_nodes()
     tasks = [start(bench.shared, bench.run("announce(); gate()")) for _ in range(2)]
     await until(lambda: len(bench.reported()) == 2, "two nodes take a run each")
-    worker, node = bench.reported()[0]
-    agent = psutil.Process(node)
+    worker = bench.reported()[0][0]
+    template = psutil.Process(worker).parent()
+    assert template is not None
+    agent = template.parent()
+    assert agent is not None
     agent.suspend()
     try:
         bench.open_gate()
