@@ -18,7 +18,14 @@ from jesse_mcp.adapters.dashboard.temporary_names import age, is_temporary, temp
 from jesse_mcp.adapters.dashboard.tracebacks import parse
 from jesse_mcp.adapters.dashboard.unpinned import unpinned_imports
 from jesse_mcp.adapters.dashboard.warm_up import refuse_gaps_in_warm_up
-from jesse_mcp.domain.backtests import BacktestRequest, CandleSlice, DataRoute, EngineRun, Route
+from jesse_mcp.domain.backtests import (
+    BacktestRequest,
+    CandlePipeline,
+    CandleSlice,
+    DataRoute,
+    EngineRun,
+    Route,
+)
 from jesse_mcp.domain.errors import ErrorCode, ResearchError
 from jesse_mcp.domain.strategies import parse_strategy_name
 
@@ -242,6 +249,10 @@ def test_no_curve_has_a_reason(rising: tuple[CandleSlice, ...], log: str | None)
     [
         ({"warm_up_candles": 0}, "warm_up_candles is 0"),
         ({"start_ms": START_MS + 60_000}, "midnight"),
+        (
+            {"pipeline": CandlePipeline(name="moving_block_bootstrap", seed=1, batch_size=60)},
+            "moving_block_bootstrap",
+        ),
         (
             {"data_routes": (DataRoute(symbol="ETH-USDT", timeframe="1h", exchange="Gate Spot"),)},
             "Gate Spot",

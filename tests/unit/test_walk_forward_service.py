@@ -64,6 +64,7 @@ class FormulaEngine:
         self.trades = 30
         self.daily: dict[str, float] = {}
         self.failing: frozenset[str] = frozenset()
+        self.without_equity: frozenset[str] = frozenset()
         self.hold = asyncio.Event()
         self.hold.set()
         self.held_after = 10**9
@@ -95,7 +96,9 @@ class FormulaEngine:
             equity=tuple(
                 EquityPoint(timestamp=request.start_ms + day * DAY_MS, balance=float(balance))
                 for day, balance in enumerate(balances)
+                if start not in self.without_equity
             ),
+            equity_missing_reason="the log was cut" if start in self.without_equity else None,
             hyperparameters={"period": period},
             engine={"jesse": "3.5.3"},
         )
@@ -247,6 +250,15 @@ async def test_a_test_that_fails_is_left_out_of_the_equity(desk: Desk) -> None:
     assert found.counts["tested"] == 2
     assert found.verdict == "undecided"
     assert "1 of 3 windows have no test" in " ".join(found.findings)
+
+
+async def test_a_test_without_balances_is_no_test(desk: Desk) -> None:
+    """Some engines cannot always tell them; a return is then unknown, not zero."""
+    desk.engine.without_equity = frozenset({"2024-01-11"})
+    found = await desk.result()
+    assert found.windows[2].test_return is None
+    assert "the log was cut" in str(found.windows[2].missing)
+    assert found.counts["tested"] == 2
 
 
 async def test_losses_out_of_sample_fail_it_and_ruin_is_final(desk: Desk) -> None:

@@ -164,7 +164,7 @@ def _path(outcome: EngineOutcome) -> PathStatistics:
         raise ResearchError(
             ErrorCode.ENGINE_FAILED,
             f"Jesse handed back no daily balance: {outcome.equity_missing_reason or 'no reason given'}",
-            hint="choose a longer period",
+            hint="resample the trades of the run instead: method='trades_shuffle'",
         )
     return path_statistics(np.maximum(balances[:, 1:], 0.0), float(balances[0, 0]))
 

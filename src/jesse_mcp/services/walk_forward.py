@@ -4,6 +4,7 @@ import asyncio
 
 import numpy as np
 
+from jesse_mcp.domain.errors import ErrorCode, ResearchError
 from jesse_mcp.domain.jobs import Job
 from jesse_mcp.domain.ledger import family_of
 from jesse_mcp.domain.search import Point
@@ -167,9 +168,14 @@ class _Walk:
             return answer
         return await asyncio.to_thread(self._leg, answer.run_id)
 
-    def _leg(self, run_id: str) -> Leg:
+    def _leg(self, run_id: str) -> Leg | Refused:
         outcome = self._runs.get(run_id).outcome
         balances = np.array([point.balance for point in outcome.equity], dtype=np.float64)
+        if len(balances) < 2:
+            why = outcome.equity_missing_reason or f"it has {len(balances)} of them"
+            return Refused(
+                ResearchError(ErrorCode.ENGINE_FAILED, f"{run_id} has no return, for lack of balances: {why}")
+            )
         return Leg(run_id, outcome.metrics, balances)
 
 

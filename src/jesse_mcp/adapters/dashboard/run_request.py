@@ -39,6 +39,12 @@ def refuse_what_jesse_cannot(request: BacktestRequest) -> None:
                 f"{request.exchange}: Jesse's dashboard takes all candles of a run from one exchange",
                 f"copy that series to {request.exchange}, {_EMBEDDED}",
             )
+    if request.pipeline is not None:
+        raise _missing(
+            f"the candles are to be altered by {request.pipeline.name}, and Jesse's dashboard does so only "
+            "in its own Monte Carlo sessions",
+            f"resample the trades or the returns of the run, {_EMBEDDED}",
+        )
     if request.warm_up_candles < 1:
         raise _missing(
             "warm_up_candles is 0, with which Jesse's dashboard does not start",
