@@ -26,6 +26,7 @@ Name = Literal[
     "memory",
     "candle-store",
     "candle-import",
+    "monte-carlo",
     "bare-call",
 ]
 Measure = Callable[[Desk, Steps], Awaitable[list[report.Result]]]
@@ -41,6 +42,7 @@ def benchmarks() -> dict[Name, Measure]:
         candle_store,
         cold_start,
         memory,
+        monte_carlo,
         status_latency,
         stored_answer,
         two_workers,
@@ -56,6 +58,7 @@ def benchmarks() -> dict[Name, Measure]:
         "memory": memory.measure,
         "candle-store": candle_store.measure,
         "candle-import": candle_import.measure,
+        "monte-carlo": monte_carlo.measure,
         "bare-call": bare_call.measure,
     }
 
