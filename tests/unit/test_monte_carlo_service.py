@@ -3,7 +3,7 @@
 import asyncio
 import json
 from collections.abc import AsyncIterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -139,7 +139,6 @@ class Desk:
     ledger: SqlTrialLedger
     strategies: FolderStrategyStore
     candles: ParquetCandleStore
-    run_ids: list[str] = field(default_factory=list)
 
     async def run(self, original: EngineOutcome | None = None, **changes: Any) -> str:
         self.engine.original = original or self.engine.original
