@@ -8,7 +8,7 @@ import pytest
 from pydantic import ValidationError
 from rich.console import Console
 
-from jesse_mcp.cli import doctor, main
+from jesse_mcp.cli import demo, doctor, main
 from jesse_mcp.cli.client_config import configuration
 from jesse_mcp.settings import Settings, variable
 
@@ -211,3 +211,9 @@ def test_a_client_configuration_points_at_the_file_of_a_secret(
     assert f'"JESSE_PASSWORD_FILE": "{tmp_path}/secret"' in text
     assert SECRET not in text
     assert 'JESSE_PASSWORD"' not in text
+
+
+def test_the_demo_stays_on_this_machine() -> None:
+    variables = demo.server_environment(Path("/somewhere"), {"JESSE_URL": ADDRESS, "X": "1"})
+    assert variables["JESSE_MCP_ENGINE"] == "embedded"
+    assert (variables["JESSE_MCP_HOME"], variables["X"]) == ("/somewhere/home", "1")

@@ -5,6 +5,7 @@ import os
 import re
 import sys
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -65,6 +66,16 @@ def demo(
         asyncio.run(show.play(Path(folder), path, timestamp_unit, synthetic=candles is None))
 
 
+def server_environment(folder: Path, variables: Mapping[str, str]) -> dict[str, str]:
+    """Of a server that leaves nothing behind: with a home in ``folder``, and in nobody's running Jesse."""
+    return {
+        **variables,
+        "JESSE_MCP_HOME": str(folder / "home"),
+        "JESSE_MCP_ENGINE": "embedded",
+        "JESSE_MCP_LOG_LEVEL": "ERROR",
+    }
+
+
 class _Demo:
     def __init__(
         self, strategy: str, exchange: str, symbol: str, timeframe: str, exchange_type: str | None
@@ -82,7 +93,7 @@ class _Demo:
         transport = StdioTransport(
             sys.executable,
             ["-P", "-m", "jesse_mcp", "serve"],
-            env={**os.environ, "JESSE_MCP_HOME": str(folder / "home"), "JESSE_MCP_LOG_LEVEL": "ERROR"},
+            env=server_environment(folder, os.environ),
             keep_alive=False,
         )
         async with Client(transport) as client:
