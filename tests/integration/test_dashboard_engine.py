@@ -243,7 +243,7 @@ async def test_a_worker_that_leaves(bench: Bench, act: str, status: int) -> None
 
 @pytest.mark.parametrize(
     ("limits", "words"),
-    [({"run_timeout": 12.0}, "stopped after 12 s"), ({"stall_seconds": 5.0}, "stopped after")],
+    [({"run_timeout": 12.0}, "stopped after 12 s"), ({"stall_seconds": 5.0}, "stood still for")],
     ids=["time limit", "stall"],
 )
 async def test_a_strategy_that_loops(bench: Bench, limits: dict[str, float], words: str) -> None:
@@ -253,7 +253,7 @@ async def test_a_strategy_that_loops(bench: Bench, limits: dict[str, float], wor
     assert error.code is ErrorCode.RUN_TIMEOUT
     assert words in error.message
     assert "may run on" in error.message
-    assert "endless loop" in str(error.hint)
+    assert ("stall_seconds" in limits) <= ("endless loop" in str(error.hint))
     assert "restart Jesse" in str(error.hint)
     (worker,) = bench.workers()
     assert worker.is_running()
@@ -355,6 +355,39 @@ async def test_hyperparameters_of_a_strategy_of_the_user(bench: Bench) -> None:
     assert session["title"] == "Tuned | ENGINE-USDT 1h | 2024-01-02 to 2024-01-05 | period=4 (jesse-mcp)"
     assert "period = 4" in session["description"]
     assert session["status"] == "finished"
+
+
+async def test_hyperparameters_of_two_strategies(bench: Bench) -> None:
+    """One is in Jesse, the other is uploaded; one set of values is for both."""
+    second = SeriesKey(exchange=KEY.exchange, symbol="ENGINETWO-USDT")
+    copy = {
+        "exchange": KEY.exchange,
+        "symbol": KEY.symbol,
+        "target_exchange": second.exchange,
+        "target_symbol": second.symbol,
+        "delete_source": False,
+    }
+    bench.client.post("/candles/copy", copy)
+    one = bench.run(name="Paired")
+    bench.store.write("Paired", one.source["strategies/Paired/__init__.py"], overwrite=True)
+    routes = (
+        *one.request.routes,
+        Route(strategy="Second", symbol=second.symbol, timeframe="15m"),
+    )
+    run = EngineRun(
+        request=one.request.model_copy(update={"routes": routes, "hyperparameters": {"period": 5}}),
+        source=one.source | bench.run(name="Second").source,
+        candles=(*one.candles, one.candles[0].model_copy(update={"symbol": second.symbol})),
+    )
+    ours, theirs = await asyncio.gather(bench.dashboard.run(run, silent), bench.embedded.run(run, silent))
+    assert {trade.strategy for trade in ours.trades} == {"Paired", "Second"}
+    assert ours.trades == theirs.trades
+    assert ours.metrics.keys() == theirs.metrics.keys()
+    for name, value in theirs.metrics.items():
+        # The sum over two positions is taken in an order that Python's random hash seed decides.
+        assert ours.metrics[name] == (None if value is None else pytest.approx(value, rel=1e-9)), name
+    assert ours.hyperparameters == theirs.hyperparameters
+    assert "Paired only" in ours.engine["hyperparameters"]
 
 
 @pytest.mark.parametrize("values", [{"perod": 4}, {"period": 4.5}], ids=["unknown", "wrong type"])

@@ -159,11 +159,12 @@ class DashboardEngine:
                     progress(0.0, "loading")
                     state = await following.to_end(events)
             except StalledError:
-                raise await self._stopped(following, events, following.still) from None
+                raise await self._stopped(following, events, _stalled(following)) from None
             except TimeoutError:
                 if not limit.expired():
                     raise
-                raise await self._stopped(following, events, self._run_timeout) from None
+                error = timeout(self._run_timeout, following.fraction, following.still, "")
+                raise await self._stopped(following, events, error) from None
             except BaseException as error:
                 # Also when Jesse was lost: it may be back, or have lost only us.
                 if following.started:
@@ -208,11 +209,11 @@ class DashboardEngine:
         description = description_of(run.request, staged.names)
         self._sessions.describe(session_id, title_of(run.request), description)
 
-    async def _stopped(self, following: Following, events: Subscription, seconds: float) -> ResearchError:
-        """End a run that took too long; the error for it."""
-        still = following.still
+    async def _stopped(
+        self, following: Following, events: Subscription, error: ResearchError
+    ) -> ResearchError:
+        """End a run that took too long; ``error`` with what became of it."""
         gone = not following.started or await self._cancelled(following.session_id, events, patient=True)
-        error = timeout(seconds, following.fraction, still, "")
         details = {"session_url": self._sessions.url(following.session_id), "worker_may_still_run": not gone}
         if gone:
             return ResearchError(error.code, error.message, error.hint, details)
@@ -315,6 +316,15 @@ def _check_what_ran(session: dict[str, Any], staged: StagedStrategies, following
             f"Jesse changed the run by itself: {following.added[0]}",
             hint="add that symbol and timeframe to data_routes",
         )
+
+
+def _stalled(following: Following) -> ResearchError:
+    return ResearchError(
+        ErrorCode.RUN_TIMEOUT,
+        f"the run stood still for {following.still:.0f} s, {following.fraction:.0%} of the candles done, "
+        "and was stopped",
+        hint="look for an endless loop in the strategy; the limit is JESSE_MCP_DASHBOARD_STALL",
+    )
 
 
 def _closed() -> ResearchError:
