@@ -483,3 +483,26 @@ async def test_the_worker_is_killed_from_outside(bench: Bench) -> None:
     error = await failure_of(task)
     assert error.code is ErrorCode.WORKER_CRASHED
     assert error.details["exit_status"] == -signal.SIGKILL
+
+
+async def test_what_could_not_be_removed_is_removed_later(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    client = DashboardClient(bench.host.url, Credentials(password=SecretStr(PASSWORD)))
+    engine = bench.engine(client)
+    post = client.post
+
+    def failing(path: str, body: dict[str, Any], patience: float | None = None) -> dict[str, Any]:
+        if path == "/project-files/delete":
+            raise ResearchError(ErrorCode.JESSE_FAILED, "not now")
+        return post(path, body, patience)
+
+    monkeypatch.setattr(client, "post", failing)
+    run = bench.run("1 / 0", "before")
+    assert (await failure_of(engine.run(run, silent))).code is ErrorCode.STRATEGY_RAISED
+    assert len(bench.left_in_project()) == 1
+    monkeypatch.undo()
+    await failure_of(engine.run(run, silent))
+    assert bench.left_in_project() == []
+    await engine.close()
+    client.close()

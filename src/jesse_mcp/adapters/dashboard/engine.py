@@ -58,6 +58,7 @@ class DashboardEngine:
         self._busy = 0
         self._version: tuple[int, str] | None = None
         self._left_behind: list[StagedStrategies] = []
+        self._tidying = asyncio.Lock()
         #: Sessions that were cancelled and whose worker did not confirm it, by the time of cancelling.
         self._burning: dict[str, float] = {}
         self._closed = False
@@ -240,12 +241,16 @@ class DashboardEngine:
 
     async def _tidied(self, staged: StagedStrategies) -> None:
         """Remove what this and earlier runs put into Jesse's project; what fails is tried again later."""
-        waiting, self._left_behind = [*self._left_behind, staged], []
-        for one in waiting:
-            try:
-                await _whole(one.remove)
-            except ResearchError:
-                self._left_behind.append(one)
+        self._left_behind.append(staged)
+        async with self._tidying:
+            for one in reversed(self._left_behind.copy()):
+                try:
+                    await _whole(one.remove)
+                except ResearchError as error:
+                    if error.code is ErrorCode.JESSE_UNREACHABLE:
+                        return
+                else:
+                    self._left_behind.remove(one)
 
     def _engine_facts(self, run: EngineRun, version: str, session_id: str) -> dict[str, str]:
         facts = {
