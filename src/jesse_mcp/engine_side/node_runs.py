@@ -8,7 +8,6 @@ import json
 import os
 import select
 import selectors
-import shutil
 import socket
 import struct
 import threading
@@ -141,10 +140,9 @@ class NodeRuns:
         return said
 
     def close(self) -> None:
-        """End every process and remove the folder."""
+        """End every process."""
         if self._template is not None:
             self._template.close()
-        shutil.rmtree(self._folder, ignore_errors=True)
 
     def _live_template(self) -> NodeTemplate:
         with self._starting:

@@ -35,6 +35,7 @@ class NodeAgent:
         self._code = code
         self._kept_bytes = kept_bytes
         self._runs: Any = None
+        self._folder: Path | None = None
         self._lock = -1
 
     def facts(self) -> dict[str, Any]:
@@ -47,8 +48,8 @@ class NodeAgent:
         Raises:
             Exception: it does not come up; the text says why.
         """
-        folder = self._new_folder()
-        code = folder / "code"
+        self._folder = self._new_folder()
+        code = self._folder / "code"
         code.mkdir()
         for name, text in self._code.items():
             (code / name).write_text(text, encoding="utf-8")
@@ -80,6 +81,8 @@ class NodeAgent:
         if self._runs is not None:
             self._runs.close()
             self._runs = None
+        if self._folder is not None:
+            shutil.rmtree(self._folder, ignore_errors=True)
         if self._lock != -1:
             os.close(self._lock)
             self._lock = -1

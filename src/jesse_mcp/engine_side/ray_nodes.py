@@ -139,6 +139,8 @@ class Nodes:
         alive = {node["NodeID"]: node for node in ray.nodes() if node["Alive"]}
         free = available_resources_per_node()
         with self._lock:
+            if self._closed:
+                return
             gone = [node for node in self._nodes.values() if node.id not in alive]
             for found in alive.values():
                 node = self._nodes.setdefault(str(found["NodeID"]), Node(found))
@@ -162,7 +164,8 @@ class Nodes:
         elif left < 1:
             node.state = "spare"
         elif free < 1:
-            node.state, node.problem = "busy", "its CPUs are in use by others"
+            # After a loss its CPUs are free again a moment later, and the loss is what is to be told.
+            node.state, node.problem = "busy", node.problem or "its CPUs are in use by others"
         else:
             node.slots = min(free, left)
             node.state, node.problem = "starting", None
@@ -187,7 +190,8 @@ class Nodes:
                 if node.state != "starting":
                     return
                 node.state = "ready"
-            self._schedule.joined(node)
+                # Not later: it might have been lost meanwhile, and would join after it had left.
+                self._schedule.joined(node)
             self._changed()
             while node.state == "ready":
                 listening = actor.listen.remote(_LISTEN_SECONDS)
