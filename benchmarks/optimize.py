@@ -1,0 +1,191 @@
+"""Trials per second of a search, against Jesse's own and a bare loop; batches; what pruning saves."""
+
+import asyncio
+import json
+import random
+import time
+from contextlib import AsyncExitStack
+from pathlib import Path
+from typing import Any
+
+from benchmarks.connection import Served, serving
+from benchmarks.desk import Desk, Steps
+from benchmarks.direct_process import DirectProcess, direct, engine_environment
+from benchmarks.market import call, direct_request, variations
+from benchmarks.report import Figure, Goal, Result, sampled
+
+import jesse_mcp
+
+_SCRIPT = Path(__file__).with_name("direct_optimize.py")
+_STRATEGIES = Path(jesse_mcp.__file__).parent / "adapters" / "strategies" / "bundled"
+_CORES = 2
+#: Jesse multiplies them by the number of hyperparameters, of which the strategy has six.
+_TRIALS_EACH, _HYPERPARAMETERS = 4, 6
+_PRUNED_TRIALS = 60
+_AGAINST_JESSE, _AGAINST_LOOP = Goal("at least", 5), Goal("at least", 1.8)
+
+
+async def measure(desk: Desk, steps: Steps) -> list[Result]:
+    """Random sampling over the strategy's own space on the same year, in step mode, on two cores."""
+    each = 1 if desk.quick else _TRIALS_EACH
+    trials = each * _HYPERPARAMETERS
+    repeats = desk.repeats(3, quick=1)
+    seconds: dict[str, list[float]] = {"ours": [], "loop": [], "jesse": []}
+    simulated: list[float] = []
+    steps.expect(3 * repeats + 3)
+    async with AsyncExitStack() as stack:
+        one, two = [
+            await stack.enter_async_context(serving(desk.home(f"optimize-{count}"), WORKERS=str(count)))
+            for count in (1, _CORES)
+        ]
+        loop = await stack.enter_async_context(direct(desk))
+        for served in (one, two):
+            await served.warm()
+        for number in range(repeats):
+            steps.doing("ours")
+            wall, share = await _ours(two, trials, number)
+            seconds["ours"].append(wall)
+            simulated.append(100 * share)
+            steps.done()
+            steps.doing("bare loop")
+            seconds["loop"].append(await _loop(loop, trials, number))
+            steps.done()
+            steps.doing("Jesse's")
+            seconds["jesse"].append(await _jesse(desk, each))
+            steps.done()
+        search = _search_figures(trials, seconds, simulated)
+        batch = await _batch_figures(one, two, 4 if desk.quick else 20, steps)
+        pruning = await _pruning_figures(two, 12 if desk.quick else _PRUNED_TRIALS, steps)
+    title = f"{trials} random trials, a year of one-minute candles at 1h, step mode, two cores"
+    return [
+        Result("optimize", title, search),
+        Result("batch scaling", "the same cells with one worker and with two", batch),
+        Result("pruning", "one search of the year in fast mode, TPE, one seed, with and without", pruning),
+    ]
+
+
+def _search_figures(
+    trials: int, seconds: dict[str, list[float]], simulated: list[float]
+) -> tuple[Figure, ...]:
+    rates = {name: [trials / value for value in values] for name, values in seconds.items()}
+    gains = {
+        name: [theirs / ours for theirs, ours in zip(seconds[name], seconds["ours"], strict=True)]
+        for name in ("jesse", "loop")
+    }
+    return (
+        sampled("optimize, trials a second", rates["ours"], "1/s"),
+        sampled("bare loop of research.backtest, one process", rates["loop"], "1/s"),
+        sampled("jesse.research.optimize, Ray running", rates["jesse"], "1/s"),
+        sampled("optimize over the bare loop", gains["loop"], "x", _AGAINST_LOOP),
+        sampled("optimize over Jesse's", gains["jesse"], "x", _AGAINST_JESSE),
+        sampled("share of the workers' time that Jesse simulates", simulated, "%"),
+    )
+
+
+def _asked(**changes: Any) -> dict[str, Any]:
+    """The run everything is measured with, as arguments of the campaign tools."""
+    arguments = call()
+    named = ("exchange", "strategy", "symbol", "timeframe", "start_date", "end_date")
+    other = ("exchange_type", "starting_balance", "fee", "leverage", "leverage_mode", "warm_up_candles")
+    settings = {name: arguments[name] for name in other} | changes.pop("settings", {})
+    return {**{name: arguments[name] for name in named}, "settings": settings, "wait_seconds": 600, **changes}
+
+
+async def _ours(served: Served, trials: int, seed: int) -> tuple[float, float]:
+    """Seconds, and which share of what the workers had Jesse spent simulating."""
+    asked = _asked(sampler="random", seed=seed, trials=trials, min_trades=0, test_fraction=0)
+    seconds, answer = await served.timed("optimize", **asked)
+    counts = answer["result"]["counts"]
+    if (counts["runs_new"], counts["failed"]) != (trials, 0):
+        raise RuntimeError(f"not {trials} new runs: {counts}")
+    listed = await served.call("run_list", kind="trial", limit=trials)
+    simulating = 0.0
+    for line in listed["runs"]:
+        run = await served.call("run_get", run_id=line["run_id"], include=["provenance"])
+        simulating += run["provenance"]["timings_seconds"]["simulate"]
+    return seconds, simulating / (seconds * _CORES)
+
+
+async def _loop(process: DirectProcess, trials: int, seed: int) -> float:
+    """As many points, drawn alike, one after the other."""
+    draw = random.Random(seed)  # noqa: S311
+    started = time.perf_counter()
+    for _ in range(trials):
+        point = {
+            "fast_period": draw.randint(5, 40),
+            "slow_period": draw.randint(41, 100),
+            "adx_threshold": draw.randint(10, 40),
+            "atr_multiple": draw.randint(2, 12) / 2,
+            "cooldown": draw.randint(0, 24),
+            "exposure": draw.randint(1, 19) / 20,
+        }
+        await process.run(fast_mode=False, hyperparameters=point)
+    return time.perf_counter() - started
+
+
+async def _jesse(desk: Desk, each: int) -> float:
+    folder = desk.folder / "jesse-optimize"
+    folder.mkdir(exist_ok=True)
+    if not (folder / "strategies").exists():
+        (folder / "strategies").symlink_to(_STRATEGIES)
+    request = direct_request(fast_mode=False) | {"cores": _CORES, "trials_per_hyperparameter": each}
+    process = await asyncio.create_subprocess_exec(
+        *(str(desk.python), "-s", "-B", str(_SCRIPT), str(desk.mapped), json.dumps(request)),
+        cwd=folder,
+        env={
+            **engine_environment(folder),
+            "PYTHONPATH": str(folder),
+            # Under uv, Ray would start its workers through uv, in an environment without Jesse.
+            "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0",
+        },
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    output, errors = await process.communicate()
+    if process.returncode != 0:
+        raise RuntimeError(f"Jesse's optimisation failed: {errors.decode()[-2000:]}")
+    answer = json.loads(output.decode().splitlines()[-1])
+    if answer["trials"] != each * _HYPERPARAMETERS:
+        raise RuntimeError(f"Jesse ran {answer['trials']} trials")
+    return float(answer["seconds"])
+
+
+async def _batch_figures(one: Served, two: Served, cells: int, steps: Steps) -> tuple[Figure, ...]:
+    steps.doing("batches")
+    asked = _asked(vary={"hyperparameters": variations(cells)})
+    seconds = []
+    for served in (one, two):
+        wall, answer = await served.timed("backtest_batch", **asked)
+        if answer["result"]["failed"]:
+            raise RuntimeError("a cell failed")
+        seconds.append(wall)
+    again, _ = await two.timed("backtest_batch", **asked)
+    steps.done()
+    return (
+        Figure(f"{cells} cells, one worker", seconds[0], "s"),
+        Figure(f"{cells} cells, two workers", seconds[1], "s"),
+        Figure("gain of the second worker", seconds[0] / seconds[1], "x", goal=_AGAINST_LOOP),
+        Figure("the same cells again, from the store", 1000 * again / cells, "ms"),
+    )
+
+
+async def _pruning_figures(served: Served, trials: int, steps: Steps) -> tuple[Figure, ...]:
+    found: dict[bool, tuple[float, dict[str, Any]]] = {}
+    for pruning in (False, True):
+        steps.doing("with pruning" if pruning else "without pruning")
+        asked = _asked(
+            trials=trials, min_trades=10, pruning=pruning, settings={"fast_mode": True}, test_fraction=0
+        )
+        wall, answer = await served.timed("optimize", **asked)
+        found[pruning] = (wall, answer["result"])
+        steps.done()
+    (plain, whole), (sliced, pruned) = found[False], found[True]
+    best = [result["best"][0]["train"]["sharpe_ratio"] for result in (whole, pruned)]
+    return (
+        Figure(f"{trials} trials without", plain, "s"),
+        Figure(f"{trials} trials with", sliced, "s"),
+        Figure("trials given up", float(pruned["counts"]["pruned"]), ""),
+        Figure("time saved", 100 * (1 - sliced / plain), "%"),
+        Figure("best Sharpe ratio without", best[0], ""),
+        Figure("best Sharpe ratio with", best[1], ""),
+    )
