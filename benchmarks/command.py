@@ -27,6 +27,7 @@ Name = Literal[
     "candle-store",
     "candle-import",
     "monte-carlo",
+    "optimize",
     "bare-call",
 ]
 Measure = Callable[[Desk, Steps], Awaitable[list[report.Result]]]
@@ -43,6 +44,7 @@ def benchmarks() -> dict[Name, Measure]:
         cold_start,
         memory,
         monte_carlo,
+        optimize,
         status_latency,
         stored_answer,
         two_workers,
@@ -59,6 +61,7 @@ def benchmarks() -> dict[Name, Measure]:
         "candle-store": candle_store.measure,
         "candle-import": candle_import.measure,
         "monte-carlo": monte_carlo.measure,
+        "optimize": optimize.measure,
         "bare-call": bare_call.measure,
     }
 

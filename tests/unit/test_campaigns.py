@@ -312,7 +312,16 @@ async def test_a_worker_that_dies_is_replaced_once(tmp_path: Path) -> None:
         assert len(desk.engine.runs) == 36
 
 
-@pytest.mark.parametrize("code", [ErrorCode.ENGINE_FAILED, ErrorCode.STORAGE_FAILED, ErrorCode.RUN_REJECTED])
+@pytest.mark.parametrize(
+    "code",
+    [
+        ErrorCode.ENGINE_FAILED,
+        ErrorCode.STORAGE_FAILED,
+        ErrorCode.RAY_UNREACHABLE,
+        ErrorCode.JESSE_UNREACHABLE,
+        ErrorCode.RUN_REJECTED,
+    ],
+)
 async def test_what_is_wrong_with_every_trial_ends_the_search(tmp_path: Path, code: ErrorCode) -> None:
     async with opened(tmp_path) as desk:
         desk.engine.failures = [error(code)] * 50

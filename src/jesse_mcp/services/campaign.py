@@ -12,8 +12,20 @@ from jesse_mcp.services.backtest_plan import BacktestPlanner, Plan
 from jesse_mcp.services.backtest_request import BacktestArguments
 from jesse_mcp.services.experiments import ExperimentRunner
 
-#: Not of the run but of the machine below it: the next run would fail too.
-FATAL = frozenset({ErrorCode.ENGINE_FAILED, ErrorCode.ENGINE_NOT_INSTALLED, ErrorCode.STORAGE_FAILED})
+#: Of one run: an answer. Anything else is of what all runs need, and the next would fail of it too.
+OF_A_RUN = frozenset(
+    {
+        ErrorCode.STRATEGY_RAISED,
+        ErrorCode.RUN_TIMEOUT,
+        ErrorCode.MEMORY_LIMIT,
+        ErrorCode.WORKER_CRASHED,
+        ErrorCode.RUN_REJECTED,
+        ErrorCode.JESSE_REJECTED,
+        ErrorCode.CAPABILITY_MISSING,
+        ErrorCode.CANDLES_MISSING,
+        ErrorCode.CANDLES_INVALID,
+    }
+)
 #: A worker killed from outside is replaced once; a strategy that kills its own is not started for ever.
 _ATTEMPTS = 2
 
@@ -81,7 +93,7 @@ class Campaign:
         """The stored answer, or a new run. Cancelling it kills what it started.
 
         Raises:
-            ResearchError: one of :data:`FATAL`; every other error is an answer.
+            ResearchError: any that is not in :data:`OF_A_RUN`; those are answers.
         """
         try:
             async with self._same[plan.fingerprint]:
@@ -91,7 +103,7 @@ class Campaign:
                 async with self._slots:
                     record = await self._experiments.run(plan, progress, kind=self._kind, attempts=_ATTEMPTS)
         except ResearchError as error:
-            if error.code in FATAL:
+            if error.code not in OF_A_RUN:
                 raise
             return Refused(error)
         return _answered(record, cached=False)
