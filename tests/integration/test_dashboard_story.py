@@ -1,6 +1,7 @@
 """One study on a running Jesse, as an agent makes it over stdio, then the same Jesse from a terminal."""
 
 import json
+import ssl
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -8,9 +9,11 @@ from hashlib import sha256
 from pathlib import Path
 
 import pytest
+import trustme
 from pydantic import SecretStr
 
 from jesse_host import PASSWORD, JesseHost
+from jesse_host.faulty_proxy import FaultyProxy
 from jesse_mcp.adapters.dashboard.client import DashboardClient
 from jesse_mcp.adapters.dashboard.login import Credentials
 from mcp_desk import RUN, SERIES, Desk, candle_file, environment, stdio_desk, strategy, wait_until
@@ -158,3 +161,30 @@ def test_a_doctor_of_a_jesse_that_is_not_there(surroundings: dict[str, str], tmp
     assert done.returncode == 1
     assert "Jesse at http://127.0.0.1:9 does not answer" in done.stdout
     assert "jesse run" in done.stdout
+
+
+def test_behind_a_proxy_with_a_prefix_and_a_certificate_of_an_own_authority(
+    desk: Desk, jesse_host: JesseHost, surroundings: dict[str, str], tmp_path: Path
+) -> None:
+    authority = trustme.CA()
+    authority.cert_pem.write_to_path(str(tmp_path / "ca.pem"))
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.issue_cert("127.0.0.1").configure_cert(context)
+    with FaultyProxy(jesse_host.url, "/jesse", context) as proxy:
+        remote = {
+            **surroundings,
+            "JESSE_URL": proxy.url,
+            "JESSE_MCP_HOME": str(tmp_path / "home"),
+            "SSL_CERT_FILE": str(tmp_path / "ca.pem"),
+        }
+        with stdio_desk(remote, tmp_path / "log") as far:
+            assert far.call("system_status")["engine"]["state"] == "ready"
+            run = far.call("backtest", **BACKTEST, hyperparameters={"every": 5})["run"]
+        assert run["metrics"]["total"] > 10
+        assert run["engine"]["session_url"].startswith(f"{proxy.url}/#/backtest/")
+        assert "GET /ws" in proxy.seen
+        del remote["SSL_CERT_FILE"]
+        with stdio_desk(remote, tmp_path / "log") as far:
+            engine = far.call("system_status")["engine"]
+            assert engine["state"] == "unreachable"
+            assert "SSL_CERT_FILE" in engine["hint"]

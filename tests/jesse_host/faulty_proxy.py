@@ -1,6 +1,7 @@
 """A reverse proxy before Jesse that gives, on demand, answers a healthy Jesse does not give."""
 
 import asyncio
+import ssl
 import threading
 from contextlib import suppress
 from dataclasses import dataclass
@@ -41,10 +42,14 @@ class FaultyProxy:
 
     Args:
         target: address of the Jesse behind it.
+        prefix: of the paths before the proxy; it is taken away.
+        context: for TLS before the proxy.
     """
 
-    def __init__(self, target: str) -> None:
+    def __init__(self, target: str, prefix: str = "", context: ssl.SSLContext | None = None) -> None:
         self._target = urlsplit(target)
+        self._prefix = prefix
+        self._context = context
         self._rules: list[_Rule] = []
         self._sockets: set[asyncio.StreamWriter] = set()
         self._healed = asyncio.Event()
@@ -100,8 +105,9 @@ class FaultyProxy:
             tasks.add(task)
             task.add_done_callback(tasks.discard)
 
-        server = await asyncio.start_server(accept, "127.0.0.1", 0, limit=_LIMIT)
-        self.url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+        server = await asyncio.start_server(accept, "127.0.0.1", 0, limit=_LIMIT, ssl=self._context)
+        scheme = "https" if self._context else "http"
+        self.url = f"{scheme}://127.0.0.1:{server.sockets[0].getsockname()[1]}{self._prefix}"
         self._ready.set()
         await self._stop.wait()
         server.close()
@@ -120,7 +126,10 @@ class FaultyProxy:
     async def _request(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         head = await reader.readuntil(b"\r\n\r\n")
         lines = head.decode("latin-1").split("\r\n")
-        method, path, _ = lines[0].split(" ")
+        method, path, version = lines[0].split(" ")
+        assert path.startswith(self._prefix), path
+        path = path.removeprefix(self._prefix)
+        lines[0] = f"{method} {path} {version}"
         fields = {name.lower(): value for name, _, value in (line.partition(": ") for line in lines[1:])}
         body = await reader.readexactly(int(fields.get("content-length", 0)))
         self.seen.append(f"{method} {path.partition('?')[0]}")
@@ -131,7 +140,8 @@ class FaultyProxy:
         websocket = "upgrade" in fields
         if not websocket:
             kept = [line for line in lines if not line.lower().startswith("connection:")]
-            head = "\r\n".join([kept[0], "Connection: close", *kept[1:]]).encode("latin-1")
+            lines = [kept[0], "Connection: close", *kept[1:]]
+        head = "\r\n".join(lines).encode("latin-1")
         upstream, sink = await asyncio.open_connection(self._target.hostname, self._target.port, limit=_LIMIT)
         try:
             sink.write(head + body)
