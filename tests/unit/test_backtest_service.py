@@ -62,6 +62,7 @@ class AnsweringEngine:
         self.release = asyncio.Event()
         self.release.set()
         self.error: ResearchError | None = None
+        self.outcome = OUTCOME
         self.capacity = 1
 
     def identity(self) -> str:
@@ -73,7 +74,7 @@ class AnsweringEngine:
         await self.release.wait()
         if self.error is not None:
             raise self.error
-        return OUTCOME
+        return self.outcome
 
     async def status(self) -> dict[str, Any]:
         return {}
@@ -288,6 +289,19 @@ async def test_a_run_over_gaps_says_so(desk: Desk) -> None:
     assert answer.run.request["gaps"] == "observed"
     assert answer.run.warnings[0].startswith("2 minutes of BTC-USDT on Binance Spot have no candle")
     assert (await desk.backtest(gaps="observed")).run == answer.run
+
+
+async def test_what_an_engine_could_not_do_is_a_warning(desk: Desk) -> None:
+    changes: dict[str, Any] = {
+        "equity": (),
+        "equity_missing_reason": "the log was cut",
+        "engine": {"jesse": "3.5.3", "not_pinned": "desk_rules: imported"},
+    }
+    desk.engine.outcome = OUTCOME.model_copy(update=changes)
+    answer = await desk.backtest()
+    assert answer.run is not None
+    assert "there are no daily balances: the log was cut" in answer.run.warnings
+    assert "part of the code is not pinned: desk_rules: imported" in answer.run.warnings
 
 
 async def test_the_end_defaults_to_the_last_full_day(desk: Desk) -> None:

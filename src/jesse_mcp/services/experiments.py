@@ -171,9 +171,14 @@ class ExperimentRunner:
 
 
 def _outcome_warnings(outcome: EngineOutcome) -> tuple[str, ...]:
+    warnings = []
     if not outcome.trades:
-        return ("no trade was closed: Jesse computes no risk metrics for such a run",)
-    return ()
+        warnings.append("no trade was closed: Jesse computes no risk metrics for such a run")
+    if outcome.equity_missing_reason:
+        warnings.append(f"there are no daily balances: {outcome.equity_missing_reason}")
+    if "not_pinned" in outcome.engine:
+        warnings.append(f"part of the code is not pinned: {outcome.engine['not_pinned']}")
+    return tuple(warnings)
 
 
 def _trial(plan: Plan, run_id: str | None, outcome: EngineOutcome | None) -> Trial:
