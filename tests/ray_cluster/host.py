@@ -6,6 +6,7 @@ lines, answers too.
 
 import json
 import os
+import shutil
 import signal
 import sys
 from collections.abc import Callable
@@ -52,6 +53,8 @@ def main() -> None:
     finally:
         for node in [*cluster.worker_nodes, *([cluster.head_node] if cluster.head_node else [])]:
             node.kill_all_processes(check_alive=False, allow_graceful=False, wait=True)
+        # Here too, for a test process that was killed.
+        shutil.rmtree(os.environ["RAY_TMPDIR"], ignore_errors=True)
 
 
 def _raylet(node: Any) -> int:
