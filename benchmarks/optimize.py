@@ -32,6 +32,7 @@ async def measure(desk: Desk, steps: Steps) -> list[Result]:
     repeats = desk.repeats(3, quick=1)
     seconds: dict[str, list[float]] = {"ours": [], "loop": [], "jesse": []}
     simulated: list[float] = []
+    cpu: dict[str, list[float]] = {"ours": [], "loop": []}
     steps.expect(3 * repeats + 3)
     async with AsyncExitStack() as stack:
         one, two = [
@@ -43,17 +44,20 @@ async def measure(desk: Desk, steps: Steps) -> list[Result]:
             await served.warm()
         for number in range(repeats):
             steps.doing("ours")
-            wall, share = await _ours(two, trials, number)
+            wall, busy, share = await _ours(two, trials, number)
             seconds["ours"].append(wall)
+            cpu["ours"].append(busy / trials)
             simulated.append(100 * share)
             steps.done()
             steps.doing("bare loop")
-            seconds["loop"].append(await _loop(loop, trials, number))
+            wall, busy = await _loop(loop, trials, number)
+            seconds["loop"].append(wall)
+            cpu["loop"].append(busy / trials)
             steps.done()
             steps.doing("Jesse's")
             seconds["jesse"].append(await _jesse(desk, each))
             steps.done()
-        search = _search_figures(trials, seconds, simulated)
+        search = _search_figures(trials, seconds, simulated, cpu)
         batch = await _batch_figures(one, two, 4 if desk.quick else 20, steps)
         pruning = await _pruning_figures(two, 12 if desk.quick else _PRUNED_TRIALS, steps)
     title = f"{trials} random trials, a year of one-minute candles at 1h, step mode, two cores"
@@ -65,7 +69,7 @@ async def measure(desk: Desk, steps: Steps) -> list[Result]:
 
 
 def _search_figures(
-    trials: int, seconds: dict[str, list[float]], simulated: list[float]
+    trials: int, seconds: dict[str, list[float]], simulated: list[float], cpu: dict[str, list[float]]
 ) -> tuple[Figure, ...]:
     rates = {name: [trials / value for value in values] for name, values in seconds.items()}
     gains = {
@@ -79,6 +83,9 @@ def _search_figures(
         sampled("optimize over the bare loop", gains["loop"], "x", _AGAINST_LOOP),
         sampled("optimize over Jesse's", gains["jesse"], "x", _AGAINST_JESSE),
         sampled("share of the workers' time that Jesse simulates", simulated, "%"),
+        # Wall times of a busy machine say little of either.
+        sampled("CPU time a trial, optimize, every process", cpu["ours"], "s"),
+        sampled("CPU time a trial, bare loop", cpu["loop"], "s"),
     )
 
 
@@ -91,10 +98,12 @@ def _asked(**changes: Any) -> dict[str, Any]:
     return {**{name: arguments[name] for name in named}, "settings": settings, "wait_seconds": 600, **changes}
 
 
-async def _ours(served: Served, trials: int, seed: int) -> tuple[float, float]:
-    """Seconds, and which share of what the workers had Jesse spent simulating."""
+async def _ours(served: Served, trials: int, seed: int) -> tuple[float, float, float]:
+    """Seconds, seconds of all CPUs, and which share of what the workers had Jesse spent simulating."""
     asked = _asked(sampler="random", seed=seed, trials=trials, min_trades=0, test_fraction=0)
+    before = served.cpu_seconds()
     seconds, answer = await served.timed("optimize", **asked)
+    busy = served.cpu_seconds() - before
     counts = answer["result"]["counts"]
     if (counts["runs_new"], counts["failed"]) != (trials, 0):
         raise RuntimeError(f"not {trials} new runs: {counts}")
@@ -103,13 +112,13 @@ async def _ours(served: Served, trials: int, seed: int) -> tuple[float, float]:
     for line in listed["runs"]:
         run = await served.call("run_get", run_id=line["run_id"], include=["provenance"])
         simulating += run["provenance"]["timings_seconds"]["simulate"]
-    return seconds, simulating / (seconds * _CORES)
+    return seconds, busy, simulating / (seconds * _CORES)
 
 
-async def _loop(process: DirectProcess, trials: int, seed: int) -> float:
-    """As many points, drawn alike, one after the other."""
+async def _loop(process: DirectProcess, trials: int, seed: int) -> tuple[float, float]:
+    """As many points, drawn alike, one after the other: seconds, and seconds of CPU."""
     draw = random.Random(seed)  # noqa: S311
-    started = time.perf_counter()
+    busy, started = 0.0, time.perf_counter()
     for _ in range(trials):
         point = {
             "fast_period": draw.randint(5, 40),
@@ -119,8 +128,8 @@ async def _loop(process: DirectProcess, trials: int, seed: int) -> float:
             "cooldown": draw.randint(0, 24),
             "exposure": draw.randint(1, 19) / 20,
         }
-        await process.run(fast_mode=False, hyperparameters=point)
-    return time.perf_counter() - started
+        busy += (await process.run(fast_mode=False, hyperparameters=point)).cpu
+    return time.perf_counter() - started, busy
 
 
 async def _jesse(desk: Desk, each: int) -> float:
