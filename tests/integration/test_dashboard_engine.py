@@ -25,6 +25,7 @@ from jesse_mcp.adapters.dashboard.engine import DashboardEngine
 from jesse_mcp.adapters.dashboard.login import Credentials
 from jesse_mcp.adapters.dashboard.sessions import BacktestSessions
 from jesse_mcp.adapters.dashboard.strategies import DashboardStrategyStore
+from jesse_mcp.adapters.dashboard.temporary_names import temporary_name
 from jesse_mcp.adapters.embedded.engine import EmbeddedEngine
 from jesse_mcp.analytics.synthetic import synthetic_candles
 from jesse_mcp.domain.backtests import BacktestRequest, CandleSlice, EngineRun, HyperparameterValue, Route
@@ -457,8 +458,13 @@ async def test_code_that_is_not_pinned_is_named(bench: Bench) -> None:
 
 
 async def test_identity_is_known_while_jesse_is_away(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    abandoned, young = "Old_mcp_1600000000_0123abcd", temporary_name("Young")
+    for name in (abandoned, young):
+        (bench.strategies / name).mkdir()
     engine = bench.engine()
     identity = await asyncio.to_thread(engine.identity)
+    assert bench.left_in_project() == [young], "what a killed server left behind is removed after a day"
+    (bench.strategies / young).rmdir()
     assert identity == f"Jesse 3.5.3 at {bench.host.url}"
     monkeypatch.setattr(bench.client, "get", None)
     assert engine.identity() == identity

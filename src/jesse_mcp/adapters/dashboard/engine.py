@@ -4,6 +4,7 @@ import asyncio
 import time
 import uuid
 from collections.abc import Callable, Coroutine
+from contextlib import suppress
 from typing import Any, TypeVar
 
 from jesse_mcp.adapters.dashboard import outcomes
@@ -274,7 +275,8 @@ class DashboardEngine:
         version = str(self._client.get("/system/system-info").get("jesse_version"))
         check_version(version)
         if self._version is None:
-            remove_abandoned(self._client)
+            with suppress(ResearchError):  # no reason not to run
+                remove_abandoned(self._client)
         self._version = (losses, version)
         return version
 
