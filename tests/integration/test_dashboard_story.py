@@ -188,3 +188,29 @@ def test_behind_a_proxy_with_a_prefix_and_a_certificate_of_an_own_authority(
             engine = far.call("system_status")["engine"]
             assert engine["state"] == "unreachable"
             assert "SSL_CERT_FILE" in engine["hint"]
+
+
+def test_a_batch_and_a_search_are_as_many_backtests(desk: Desk) -> None:
+    asked = {name: value for name, value in BACKTEST.items() if name != "warm_up_candles"}
+    asked |= {"end_date": "2024-01-09", "settings": {"warm_up_candles": 24}, "wait_seconds": 100}
+    batch = desk.call("backtest_batch", **asked, vary={"hyperparameters": [{"every": 8}, {"every": 9}]})
+    assert batch["state"] == "done", batch
+    column = batch["result"]["columns"].index("run_id")
+    runs = [desk.call("run_get", run_id=row[column]) for row in batch["result"]["rows"]]
+    assert sorted(run["hyperparameters"]["every"] for run in runs) == [8, 9]
+    assert {run["engine"]["kind"] for run in runs} == {"dashboard"}
+    found = desk.call(
+        "optimize",
+        **asked,
+        space={"every": {"min": 8, "max": 9}},
+        trials=2,
+        min_trades=0,
+        test_start="2024-01-07",
+    )
+    assert found["state"] == "done", found
+    assert found["result"]["counts"]["trials"] == 2
+    drawn = desk.call("monte_carlo", run_id=runs[0]["run_id"], method="trades_shuffle", wait_seconds=120)
+    assert drawn["state"] == "done"
+    error = desk.refused("monte_carlo", run_id=runs[0]["run_id"], method="candles", simulations=10)
+    assert error["code"] == "capability_missing", error
+    assert "embedded" in error["hint"]
