@@ -143,6 +143,23 @@ async def test_an_answer_is_stored_and_found_again(desk: Desk) -> None:
     assert len(desk.engine.runs) == 1
 
 
+async def test_a_run_that_was_stored_and_not_counted_is_counted_when_it_is_found(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def died(_entry: object) -> bool:
+        raise ResearchError(ErrorCode.STORAGE_FAILED, "the server died here", hint="start it again")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(desk.ledger, "record", died)
+        with pytest.raises(ResearchError, match="died here"):
+            await desk.backtest()
+    assert desk.ledger.count() == 0
+    for _ in range(2):
+        assert (await desk.backtest()).cached
+        assert desk.ledger.count() == 1
+    assert len(desk.engine.runs) == 1
+
+
 def another_engine(desk: Desk) -> None:
     desk.engine.version = "two"
 

@@ -49,7 +49,14 @@ class ExperimentRunner:
         Raises:
             ResearchError: ``storage_failed``.
         """
-        return await asyncio.to_thread(self._runs.find, plan.fingerprint)
+        return await asyncio.to_thread(self._found, plan)
+
+    def _found(self, plan: Plan) -> RunRecord | None:
+        stored = self._runs.find(plan.fingerprint)
+        if stored is not None:
+            # A server that died between storing a run and counting it left one that nobody counted.
+            self._count(plan, stored.run_id, stored.outcome)
+        return stored
 
     async def trials_of(self, family: str) -> int:
         """How many distinct experiments of a family of strategies were ever tried.
