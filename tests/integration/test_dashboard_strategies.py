@@ -109,7 +109,8 @@ def test_the_source_takes_along_what_is_imported(store: DashboardStrategyStore, 
 
 def test_what_is_no_strategy(store: DashboardStrategyStore, folder: Path, tmp_path: Path) -> None:
     (folder / "EmptyFolder").mkdir()
-    (folder / temporary_name("Trend")).mkdir()
+    temporary = folder / temporary_name("Trend")
+    temporary.mkdir()
     (folder / "__pycache__").mkdir(exist_ok=True)
     (folder / "Binary").mkdir()
     (folder / "Binary" / "__init__.py").write_bytes(b"\0\0")
@@ -134,3 +135,4 @@ def test_what_is_no_strategy(store: DashboardStrategyStore, folder: Path, tmp_pa
     assert caught.value.code is ErrorCode.STRATEGY_NOT_FOUND
     assert "EmptyFolder" in str(caught.value.hint)
     (folder / "Linked").unlink()
+    temporary.rmdir()
