@@ -102,7 +102,7 @@ def register(server: FastMCP, application: Application) -> None:
         test_start: Annotated[str | None, Field(description="instead: first day kept out")] = None,
         early_stop: Annotated[int | None, Field(description="after so many without improvement")] = None,
         pruning: Annotated[
-            bool, Field(description="give up trials below the median after 25 and 50 % of the period")
+            bool, Field(description="give up trials below the median after 10 and 25 % of the period")
         ] = False,
         in_flight: Annotated[int, Field(description="trials at once; part of what fixes the answer")] = 8,
         resume: Resume = None,
