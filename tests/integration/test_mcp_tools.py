@@ -468,6 +468,7 @@ WRONG: list[tuple[str, dict[str, Any], str, str]] = [
         "fixed",
     ),
     ("optimize", {"resume": "job_none"}, "job_not_found", "job_list"),
+    ("optimize", {"resume": "job_none", "in_flight": 4}, "invalid_argument", "in_flight"),
     ("run_list", {"symbol": "?"}, "invalid_argument", "BASE-QUOTE"),
     ("run_list", {"limit": 201}, "invalid_argument", "200"),
     ("run_list", {"offset": 10**30}, "invalid_argument", "offset"),

@@ -7,6 +7,7 @@ from pydantic import Field, FiniteFloat, ValidationError
 
 from jesse_mcp.composition import Application
 from jesse_mcp.domain.errors import ErrorCode, ResearchError
+from jesse_mcp.domain.model import unusual
 from jesse_mcp.domain.search import SamplerName
 from jesse_mcp.server.progress import notifier
 from jesse_mcp.server.registration import MAX_OFFSET, add_tool
@@ -17,7 +18,7 @@ from jesse_mcp.services.optimization_answer import OptimizationAnswer
 from jesse_mcp.services.optimization_request import OptimizationArguments
 from jesse_mcp.services.search_space import Range
 from jesse_mcp.services.walk_forward_answer import WalkForwardAnswer
-from jesse_mcp.services.walk_forward_request import WalkForwardArguments, unusual
+from jesse_mcp.services.walk_forward_request import WalkForwardArguments
 
 Settings = Annotated[
     dict[str, Any] | None,
@@ -122,26 +123,25 @@ def register(server: FastMCP, application: Application) -> None:
             end_date=end_date,
         )
         listener = notifier(context)
+        own: dict[str, Any] = {
+            "metrics": ("sharpe_ratio",) if metrics is None else tuple(metrics),
+            "space": space,
+            "trials": trials,
+            "sampler": sampler,
+            "seed": seed,
+            "min_trades": min_trades,
+            "test_fraction": test_fraction,
+            "test_start": test_start,
+            "early_stop": early_stop,
+            "pruning": pruning,
+            "in_flight": in_flight,
+        }
         if resume is not None:
-            others = _given(settings=settings, metrics=metrics, space=space, test_start=test_start)
-            _alone(resume, {**given, **others})
+            _alone(resume, {**given, **_given(settings=settings), **unusual(OptimizationArguments, own)})
             return await application.optimizations.resume(
                 resume, wait_seconds=wait_seconds, on_progress=listener
             )
-        arguments = OptimizationArguments(
-            backtest=_backtest(_merged(given, settings)),
-            metrics=("sharpe_ratio",) if metrics is None else tuple(metrics),
-            space=space,
-            trials=trials,
-            sampler=sampler,
-            seed=seed,
-            min_trades=min_trades,
-            test_fraction=test_fraction,
-            test_start=test_start,
-            early_stop=early_stop,
-            pruning=pruning,
-            in_flight=in_flight,
-        )
+        arguments = OptimizationArguments(backtest=_backtest(_merged(given, settings)), **own)
         return await application.optimizations.optimize(
             arguments, wait_seconds=wait_seconds, on_progress=listener
         )
@@ -198,7 +198,7 @@ def register(server: FastMCP, application: Application) -> None:
             "min_trades": min_trades,
         }
         if resume is not None:
-            _alone(resume, {**given, **_given(settings=settings), **unusual(own)})
+            _alone(resume, {**given, **_given(settings=settings), **unusual(WalkForwardArguments, own)})
             return await application.walk_forwards.resume(
                 resume, wait_seconds=wait_seconds, on_progress=listener
             )

@@ -5,7 +5,7 @@ from typing import Any
 
 from jesse_mcp.analytics.walk_forward_schedule import schedule
 from jesse_mcp.domain.errors import ErrorCode, ResearchError
-from jesse_mcp.domain.model import Value
+from jesse_mcp.domain.model import Value, unusual
 from jesse_mcp.domain.search import SamplerName
 from jesse_mcp.domain.timeframes import iso_date
 from jesse_mcp.services.backtest_request import BacktestArguments
@@ -40,16 +40,6 @@ class WalkForwardArguments(Value):
     sampler: SamplerName = "tpe"
     seed: int = 0
     min_trades: int = 10
-
-
-def unusual(given: dict[str, Any]) -> dict[str, Any]:
-    """Those arguments of a walk forward that are not left at their default."""
-    fields = WalkForwardArguments.model_fields
-    return {
-        name: value
-        for name, value in given.items()
-        if value is not None and (fields[name].is_required() or value != fields[name].default)
-    }
 
 
 class Period(Value):
@@ -160,7 +150,7 @@ def _search(
 ) -> OptimizationRequest | None:
     if arguments.trials == 0:
         wanted = {name: getattr(arguments, name) for name in _OF_A_SEARCH}
-        given = unusual(wanted)
+        given = unusual(WalkForwardArguments, wanted)
         if given:
             raise _invalid(
                 f"{', '.join(given)} is given, and trials is 0",
