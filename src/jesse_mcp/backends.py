@@ -82,7 +82,8 @@ def dashboard_client(settings: Settings, url: str) -> "DashboardClient":
     from jesse_mcp.adapters.dashboard.client import DashboardClient
     from jesse_mcp.adapters.dashboard.login import Credentials
 
-    return DashboardClient(url, Credentials(settings.jesse_password, settings.jesse_api_token))
+    credentials = Credentials(settings.jesse_password, settings.jesse_api_token)
+    return DashboardClient(url, credentials, locks=settings.cache / "locks")
 
 
 def _origin(client: "DashboardClient") -> SeriesOrigin:

@@ -5,6 +5,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 from uuid import uuid4
@@ -37,6 +38,7 @@ class DashboardClient:
         timeout: overrides the time limits, in seconds.
         longest_answer: seconds one answer may take in all, however steadily it trickles.
         transport: what carries the requests; default: the network.
+        locks: a folder that the processes speaking to this Jesse share; default: in the user's cache.
     """
 
     def __init__(
@@ -47,11 +49,12 @@ class DashboardClient:
         *,
         longest_answer: float = _LONGEST_ANSWER,
         transport: httpx2.BaseTransport | None = None,
+        locks: Path | None = None,
     ) -> None:
         self.url = url.rstrip("/")
         self._token = TokenHolder(credentials)
         self._login = threading.Lock()
-        self._gate = RequestGate(self.url)
+        self._gate = RequestGate(self.url, locks)
         self._timeout = timeout
         self._longest_answer = longest_answer
         self._http = httpx2.Client(

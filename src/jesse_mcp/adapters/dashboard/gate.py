@@ -8,11 +8,12 @@ in keeps a failed transaction that every later request there runs into, until Je
 import fcntl
 import hashlib
 import os
-import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+import platformdirs
 
 from jesse_mcp.domain.errors import ErrorCode, ResearchError
 
@@ -20,16 +21,18 @@ _PAUSE = 0.01
 
 
 class RequestGate:
-    """Holds for all processes of this user on this machine that speak to the same Jesse; thread-safe.
+    """Holds for all processes with the same cache folder that speak to the same Jesse; thread-safe.
 
     Args:
         url: of Jesse.
-        folder: where the locks are; default: the folder for temporary files.
+        folder: where the locks are, made when it is missing; default: in the user's cache. They stay there:
+            to remove a lock is to lose who waits for it.
     """
 
     def __init__(self, url: str, folder: Path | None = None) -> None:
-        name = f"jesse-mcp-{os.getuid()}-{hashlib.sha256(url.encode()).hexdigest()[:16]}"
-        folder = Path(tempfile.gettempdir()) if folder is None else folder
+        name = hashlib.sha256(url.encode()).hexdigest()[:16]
+        if folder is None:
+            folder = Path(platformdirs.user_cache_dir("jesse-mcp", appauthor=False)) / "locks"
         self._room = folder / f"{name}.room"
         self._door = folder / f"{name}.door"
 
@@ -71,12 +74,13 @@ def _held(path: Path, kind: int, end: float | None) -> Iterator[None]:
 def _acquired(path: Path, kind: int, end: float | None) -> int:
     """An open file whose closing gives the lock back."""
     try:
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         opened = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
     except OSError as error:
         raise ResearchError(
             ErrorCode.STORAGE_FAILED,
             f"the lock {path} cannot be opened: {error.strerror}",
-            hint="remove that file, or set TMPDIR to a folder of your own",
+            hint="make it writable, or set JESSE_MCP_CACHE to a folder of your own",
         ) from error
     try:
         while True:
