@@ -177,9 +177,11 @@ def listing(
     if json_:
         _print_json(found)
         return
-    table = Table("exchange", "symbol", "first", "last", title=f"{len(found.series)} series")
+    table = Table(title=f"{len(found.series)} series")
+    for column in ("exchange", "symbol", "first", "last"):
+        table.add_column(column, overflow="fold")
     for column in ("candles", "missing", "gaps", "missing by kind", "in range"):
-        table.add_column(column, justify="right")
+        table.add_column(column, justify="right", overflow="fold")
     for one in found.series:
         inside = "" if one.coverage is None else f"{one.coverage.present:,} of {one.coverage.expected:,}"
         kinds = _by_kind(one.missing_by_kind or {}, "\n")

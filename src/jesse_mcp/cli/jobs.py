@@ -47,9 +47,11 @@ def listing(
     if json_:
         _print_json({"jobs": [job.model_dump(mode="json") for job in jobs], "total": total})
         return
-    table = Table(
-        "job", "kind", "state", "progress", "created", "message", title=f"{len(jobs)} of {total} jobs"
-    )
+    table = Table(title=f"{len(jobs)} of {total} jobs")
+    # Whole, to be copied; the message gives way.
+    table.add_column("job", no_wrap=True, min_width=16)
+    for column in ("kind", "state", "progress", "created", "message"):
+        table.add_column(column, overflow="fold")
     for job in jobs:
         progress = "" if job.progress is None else f"{job.progress:.0%}"
         note = str(job.error["message"]) if job.error else job.message or ""

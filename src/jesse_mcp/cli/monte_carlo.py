@@ -80,7 +80,9 @@ async def _analysed(arguments: MonteCarloArguments) -> MonteCarloResult:
 
 def _print(result: MonteCarloResult) -> None:
     levels = [f"{level:g}" for level in result.request["quantiles"]]
-    table = Table("", "the run", "percentile", *levels, title=result.convention)
+    table = Table(title=result.convention)
+    for column in ("", "the run", "percentile", *levels):
+        table.add_column(column, overflow="fold")
     for name, found in result.distributions.items():
         if found is None:
             table.add_row(name, f"none: {result.undefined[name]}")

@@ -7,7 +7,7 @@ from pydantic import SecretStr
 
 from jesse_mcp.domain.errors import ErrorCode, ResearchError
 
-_SETTINGS = "JESSE_API_TOKEN (used as it is) or JESSE_PASSWORD (exchanged for a token)"
+_SETTINGS = "JESSE_PASSWORD or JESSE_API_TOKEN, or JESSE_PASSWORD_FILE or JESSE_API_TOKEN_FILE,"
 
 
 @dataclass(frozen=True)
@@ -72,11 +72,11 @@ def refused(credentials: Credentials) -> ResearchError:
     if credentials.token is not None:
         return ResearchError(
             ErrorCode.JESSE_UNAUTHORIZED,
-            "Jesse does not accept the token in JESSE_API_TOKEN",
+            "Jesse does not accept the token in JESSE_API_TOKEN or JESSE_API_TOKEN_FILE",
             hint="the token changes with Jesse's PASSWORD: copy it anew, or unset it and set JESSE_PASSWORD",
         )
     return ResearchError(
         ErrorCode.JESSE_UNAUTHORIZED,
-        "Jesse does not accept the password in JESSE_PASSWORD",
+        "Jesse does not accept the password in JESSE_PASSWORD or JESSE_PASSWORD_FILE",
         hint="it must equal PASSWORD in the .env file of the Jesse project that runs at JESSE_URL",
     )
