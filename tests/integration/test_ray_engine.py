@@ -314,8 +314,9 @@ async def test_candles_are_stored_once_for_all_runs(bench: Bench, tmp_path: Path
     shutil.copy(bench.candles, fresh)
 
     async def facts() -> dict[str, int]:
-        found: dict[str, int] = (await bench.shared.status())["candles_on_the_cluster"]
-        return found
+        found: dict[str, int] | None = (await bench.shared.status())["candles_on_the_cluster"]
+        # Nothing is known before the first run.
+        return found or {"puts": 0, "bytes": 0}
 
     before = await facts()
     outcomes = await asyncio.gather(*(bench.shared.run(bench.run(candles=fresh), silent) for _ in range(5)))
