@@ -19,6 +19,7 @@ from jesse_mcp.analytics.walk_forward import (
     efficiency,
     profitable_share,
     stitched,
+    undecided,
     verdict,
 )
 from jesse_mcp.analytics.walk_forward_schedule import Window, schedule
@@ -272,22 +273,25 @@ def test_the_spread_of_choices_by_hand() -> None:
 
 
 @pytest.mark.parametrize(
-    ("windows", "growth", "share", "wfe", "expected"),
+    ("windows", "trades", "growth", "share", "wfe", "expected"),
     [
-        (2, 2.0, 1.0, 1.0, "undecided"),
-        (3, 1.0, 1.0, 1.0, "failed"),
-        (3, 0.9, 0.0, None, "failed"),
-        (3, 1.1, 0.6, 0.5, "robust"),
-        (3, 1.1, 0.59, 0.5, "weak"),
-        (3, 1.1, 0.6, 0.49, "weak"),
-        (3, 1.1, 1.0, None, "weak"),
-        (0, 1.0, None, None, "undecided"),
+        (2, 300, 2.0, 1.0, 1.0, "undecided"),
+        (3, 29, 1.1, 1.0, 1.0, "undecided"),
+        (4, 10, 0.9, 0.0, None, "undecided"),
+        (3, 30, 1.0, 1.0, 1.0, "failed"),
+        (3, 30, 0.9, 0.0, None, "failed"),
+        (3, 30, 1.1, 0.6, 0.5, "robust"),
+        (3, 30, 1.1, 0.59, 0.5, "weak"),
+        (3, 30, 1.1, 0.6, 0.49, "weak"),
+        (3, 30, 1.1, 1.0, None, "weak"),
+        (0, 0, 1.0, None, None, "undecided"),
     ],
 )
 def test_verdicts_at_their_thresholds(
-    windows: int, growth: float, share: float | None, wfe: float | None, expected: str
+    windows: int, trades: int, growth: float, share: float | None, wfe: float | None, expected: str
 ) -> None:
-    assert verdict(windows, growth, share, wfe) == expected
+    assert verdict(windows, trades, growth, share, wfe) == expected
+    assert (undecided(windows, trades) is not None) == (expected == "undecided")
 
 
 def test_the_share_of_profitable_windows() -> None:

@@ -33,7 +33,7 @@ from jesse_mcp.services.experiments import ExperimentRunner
 from jesse_mcp.services.jobs import JobService
 from jesse_mcp.services.walk_forward import WalkForwardService
 from jesse_mcp.services.walk_forward_answer import WalkForwardAnswer, WalkForwardResult
-from jesse_mcp.services.walk_forward_request import WalkForwardArguments
+from jesse_mcp.services.walk_forward_request import WalkForwardArguments, seed_of
 
 START = 1_704_067_200_000  # 2024-01-01
 DAYS = 20
@@ -182,7 +182,7 @@ async def test_each_window_chooses_the_best_of_its_training(desk: Desk) -> None:
     assert found.efficiency == pytest.approx((whole ** (365 / 6) - 1) / (1.01**365 - 1))
     assert (found.profitable_share, found.verdict) == (1, "weak")
     assert found.parameters["period"]["distinct"] == 2
-    assert found.counts == {"windows": 3, "tested": 3, "trials": 27, "ledger": 30}
+    assert found.counts == {"windows": 3, "tested": 3, "test_trades": 90, "trials": 27, "ledger": 30}
     assert found.undefined == {}
 
 
@@ -259,6 +259,41 @@ async def test_a_test_without_balances_is_no_test(desk: Desk) -> None:
     assert found.windows[2].test_return is None
     assert "the log was cut" in str(found.windows[2].missing)
     assert found.counts["tested"] == 2
+
+
+async def test_every_window_searches_with_a_seed_of_its_own(desk: Desk) -> None:
+    """A draw of two of nine points from one seed would be the same two in every window."""
+    found = await desk.result(trials=2, seed=5)
+    assert [line.seed for line in found.windows] == [seed_of(5, number) for number in range(3)]
+    assert len({line.seed for line in found.windows}) == 3
+    drawn: dict[int, set[Any]] = {}
+    for run in desk.engine.runs:
+        if run.request.end_ms - run.request.start_ms == 4 * DAY_MS:
+            drawn.setdefault(run.request.start_ms, set()).add(run.request.hyperparameters["period"])
+    assert len({tuple(sorted(points)) for points in drawn.values()}) > 1
+    assert (await desk.result(trials=2, seed=5)).windows == found.windows
+
+
+def test_seeds_of_windows_are_those_of_numpy() -> None:
+    children = np.random.SeedSequence(7).spawn(3)
+    assert [seed_of(7, number) for number in range(3)] == [child.generate_state(1)[0] for child in children]
+    assert len({seed_of(seed, number) for seed in range(20) for number in range(20)}) == 400
+
+
+async def test_the_spread_of_choices_of_few_trials_is_called_meaningless(desk: Desk) -> None:
+    few = await desk.result(trials=8)
+    assert "8 trials per window are too few" in few.parameters["period"]["remark"]
+    assert (await desk.result(trials=9)).parameters["period"]["remark"] is None
+    fixed = await desk.result(trials=0, sampler="tpe", backtest={"hyperparameters": {"period": 4}})
+    assert fixed.parameters["period"]["remark"] == "fixed, not chosen"
+
+
+async def test_few_trades_decide_nothing_and_it_is_said(desk: Desk) -> None:
+    desk.engine.trades = 9
+    found = await desk.result(min_trades=0)
+    assert (found.verdict, found.profitable_share, found.counts["test_trades"]) == ("undecided", 1, 27)
+    assert found.findings[0].startswith("3 tests with 27 trades in all are too little for a verdict")
+    assert "at least 3 tests and 30 trades" in found.findings[0]
 
 
 async def test_losses_out_of_sample_fail_it_and_ruin_is_final(desk: Desk) -> None:

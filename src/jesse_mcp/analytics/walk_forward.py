@@ -14,13 +14,14 @@ DAYS_A_YEAR = 365
 #: Pardo asks for at least half of the in-sample performance out of sample.
 ROBUST_EFFICIENCY = 0.5
 ROBUST_SHARE = 0.6
-#: Fewer tests decide nothing.
+#: Fewer tests, or fewer trades in all of them, decide nothing.
 ENOUGH_WINDOWS = 3
+ENOUGH_TRADES = 30
 
 THRESHOLDS = (
-    f"undecided below {ENOUGH_WINDOWS} windows; failed when the out-of-sample return is not positive; "
-    f"robust when efficiency is at least {ROBUST_EFFICIENCY:g} and {ROBUST_SHARE:.0%} of the windows are "
-    "profitable; else weak"
+    f"undecided below {ENOUGH_WINDOWS} tests or {ENOUGH_TRADES} trades in all of them; failed when the "
+    "out-of-sample return is not positive; robust when efficiency is at least "
+    f"{ROBUST_EFFICIENCY:g} and {ROBUST_SHARE:.0%} of the windows are profitable; else weak"
 )
 
 
@@ -139,16 +140,29 @@ def dispersion(chosen: Sequence[Mapping[str, object]]) -> dict[str, Dispersion]:
     return {name: _dispersion([choice[name] for choice in chosen if name in choice]) for name in names}
 
 
-def verdict(windows: int, out_of_sample_growth: float, share: float | None, wfe: float | None) -> Verdict:
+def undecided(windows: int, trades: int) -> str | None:
+    """Why so many tests with so many trades in all decide nothing, or ``None`` when they are enough."""
+    if windows >= ENOUGH_WINDOWS and trades >= ENOUGH_TRADES:
+        return None
+    return (
+        f"{windows} tests with {trades} trades in all are too little for a verdict: at least "
+        f"{ENOUGH_WINDOWS} tests and {ENOUGH_TRADES} trades are needed"
+    )
+
+
+def verdict(
+    windows: int, trades: int, out_of_sample_growth: float, share: float | None, wfe: float | None
+) -> Verdict:
     """By :data:`THRESHOLDS`; what is ``None`` reaches no threshold.
 
     Args:
         windows: tests that were run.
+        trades: closed in all of them.
         out_of_sample_growth: final over starting balance of the stitched equity.
         share: of profitable tests.
         wfe: walk-forward efficiency.
     """
-    if windows < ENOUGH_WINDOWS or share is None:
+    if undecided(windows, trades) or share is None:
         return "undecided"
     if not out_of_sample_growth > 1:
         return "failed"

@@ -8,6 +8,7 @@ from pydantic import Field
 from jesse_mcp.domain.jobs import JobState
 from jesse_mcp.domain.model import Value
 from jesse_mcp.domain.search import Dimension
+from jesse_mcp.domain.timeframes import DAY_MS, parse_date
 from jesse_mcp.services.campaign import Answered, Metrics, Refused
 from jesse_mcp.services.objectives import Objective
 from jesse_mcp.services.optimization_request import OptimizationRequest
@@ -16,6 +17,10 @@ from jesse_mcp.services.trial_evaluation import number
 
 _TOP = 10
 _ERRORS = 5
+#: A test with less of either says nothing: a mean of so few trades, or a ratio of so few daily returns, is
+#: mostly noise.
+ENOUGH_TRADES = 30
+ENOUGH_DAYS = 30
 _SHOWN = (
     "total",
     "net_profit_percentage",
@@ -192,7 +197,7 @@ def verdict(request: OptimizationRequest, best: tuple[Candidate, ...], trials: i
     if train is None or test is None:
         return f"{name} of the best is {train:.4g} in training and is not defined in the test period"
     said = f"{name} of the best of {trials} is {train:.4g} in training and {test:.4g} in the test period"
-    return f"{said}: {_kept(objective, train, test)}"
+    return f"{said}: {_too_little(request, first.test) or _kept(objective, train, test)}"
 
 
 def inflation(trials: int, ledger: int, family: str) -> str:
@@ -200,6 +205,18 @@ def inflation(trials: int, ledger: int, family: str) -> str:
     return (
         f"the best of {trials} trials is better by luck alone; {ledger} distinct experiments with {family} "
         "are in the ledger, and the more there are, the less the best of them means"
+    )
+
+
+def _too_little(request: OptimizationRequest, test: Metrics) -> str | None:
+    """Why a test decides nothing, or ``None`` when it is long enough."""
+    days = (parse_date(request.end, "end_date") - parse_date(request.train_end, "test_start")) // DAY_MS
+    trades = int(number(test, "total") or 0)
+    if trades >= ENOUGH_TRADES and days >= ENOUGH_DAYS:
+        return None
+    return (
+        f"{trades} trades in {days} days of test are too little to tell whether it holds outside of what it "
+        f"was fitted to; at least {ENOUGH_TRADES} trades and {ENOUGH_DAYS} days are needed"
     )
 
 

@@ -1,6 +1,7 @@
 """The ``walk_forward`` use case."""
 
 import asyncio
+from dataclasses import replace
 
 import numpy as np
 
@@ -145,11 +146,16 @@ class _Walk:
         if not best:
             reasons = [trial.evaluation.reason for trial in search.trials if trial.evaluation.reason]
             why = f", the first because of {reasons[0]}" if reasons else ""
-            return Walked(window, missing=f"none of {trials} trials was feasible{why}", trials=trials)
+            return Walked(
+                window,
+                missing=f"none of {trials} trials was feasible{why}",
+                trials=trials,
+                seed=request.seed,
+            )
         evaluation = best[0].evaluation
         train = await asyncio.to_thread(self._leg, evaluation.run_id or "")
         test = await self._leg_of(window.test_start, window.test_end, best[0].point)
-        return _walked(window, best[0].point, train, test, trials)
+        return replace(_walked(window, best[0].point, train, test, trials), seed=request.seed)
 
     async def _fixed(self, window: Period) -> Walked:
         self._progress.say("training, with fixed hyperparameters")

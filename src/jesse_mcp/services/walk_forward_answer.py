@@ -11,12 +11,15 @@ from jesse_mcp.analytics import walk_forward as analytics
 from jesse_mcp.analytics.equity_paths import path_statistics
 from jesse_mcp.domain.jobs import JobState
 from jesse_mcp.domain.model import Value
-from jesse_mcp.domain.search import Point
+from jesse_mcp.domain.search import Point, size_of
 from jesse_mcp.services.campaign import Metrics
+from jesse_mcp.services.trial_evaluation import number
 from jesse_mcp.services.walk_forward_request import Period, WalkForwardRequest
 
 _SHOWN = ("total", "net_profit_percentage", "max_drawdown", "sharpe_ratio", "win_rate")
 _EQUITY_POINTS = 150
+#: With fewer, a choice says more of the points that were drawn than of the market.
+ENOUGH_TRIALS = 20
 
 
 @dataclass(frozen=True)
@@ -32,6 +35,11 @@ class Leg:
         """Final over first daily balance; zero after the loss of everything."""
         return float(np.prod(1 + analytics.daily_returns(self.balances)))
 
+    @property
+    def trades(self) -> int:
+        """Closed ones; Jesse counts none for a run without any."""
+        return int(number(self.metrics, "total") or 0)
+
 
 @dataclass(frozen=True)
 class Walked:
@@ -43,6 +51,7 @@ class Walked:
     test: Leg | None = None
     missing: str | None = None
     trials: int = 0
+    seed: int | None = None
 
 
 class WindowLine(Value):
@@ -58,6 +67,7 @@ class WindowLine(Value):
     test_metrics: dict[str, Any] | None
     balance_after: float
     missing: str | None
+    seed: int | None = None
 
 
 class WalkForwardResult(Value):
@@ -103,7 +113,8 @@ def result_of(request: WalkForwardRequest, walked: list[Walked], ledger: int) ->
     )
     share = analytics.profitable_share(outside)
     growth = float(equity[-1] / start)
-    said = analytics.verdict(len(tested), growth, share, found.value)
+    trades = sum(window.test.trades for window in tested if window.test)
+    said = analytics.verdict(len(tested), trades, growth, share, found.value)
     undefined = {} if found.reason is None else {"efficiency": found.reason}
     if share is None:
         undefined["profitable_share"] = "no window was tested"
@@ -113,7 +124,7 @@ def result_of(request: WalkForwardRequest, walked: list[Walked], ledger: int) ->
         rule=request.rule,
         verdict=said,
         thresholds=analytics.THRESHOLDS,
-        findings=tuple(_findings(request, walked, tested, found, growth)),
+        findings=tuple(_findings(request, walked, tested, found, growth, trades)),
         efficiency=found.value,
         in_sample_annual_return=found.in_sample_annual,
         out_of_sample_annual_return=found.out_of_sample_annual,
@@ -126,11 +137,15 @@ def result_of(request: WalkForwardRequest, walked: list[Walked], ledger: int) ->
             "days": float(len(equity) - 1),
         },
         equity=_thinned(equity),
-        parameters={name: asdict(spread) for name, spread in analytics.dispersion(choices).items()},
+        parameters={
+            name: {**asdict(spread), "remark": _meaningless(request)}
+            for name, spread in analytics.dispersion(choices).items()
+        },
         windows=_lines(walked, start),
         counts={
             "windows": len(walked),
             "tested": len(tested),
+            "test_trades": trades,
             "trials": sum(window.trials for window in walked),
             "ledger": ledger,
         },
@@ -145,11 +160,15 @@ def _findings(
     tested: list[Walked],
     found: analytics.Efficiency,
     growth: float,
+    trades: int,
 ) -> list[str]:
     profitable = sum(window.test.growth > 1 for window in tested if window.test)
     findings = [
         f"{profitable} of {len(tested)} tests were profitable; together they returned {growth - 1:.2%}"
     ]
+    too_little = analytics.undecided(len(tested), trades)
+    if too_little is not None:
+        findings.insert(0, too_little)
     if found.value is not None:
         findings.append(
             f"out of sample it earned {found.out_of_sample_annual:.2%} a year, {found.value:.0%} of the "
@@ -163,6 +182,19 @@ def _findings(
     if request.search is None:
         findings.append("hyperparameters were fixed: training periods chose nothing")
     return findings
+
+
+def _meaningless(request: WalkForwardRequest) -> str | None:
+    """Why the spread of the choices says nothing of their stability, or ``None`` when it does."""
+    if request.search is None:
+        return "fixed, not chosen"
+    trials, points = request.search.trials, size_of(request.search.space)
+    if trials >= ENOUGH_TRIALS or (points is not None and points <= trials):
+        return None
+    return (
+        f"{trials} trials per window are too few to tell a stable choice from a chance one: at least "
+        f"{ENOUGH_TRIALS}, or every point of the space, are needed"
+    )
 
 
 def _lines(walked: list[Walked], start: float) -> tuple[WindowLine, ...]:
@@ -185,6 +217,7 @@ def _lines(walked: list[Walked], start: float) -> tuple[WindowLine, ...]:
                 test_metrics=None if test is None else _selected(test.metrics),
                 balance_after=balance,
                 missing=window.missing,
+                seed=window.seed,
             )
         )
     return tuple(lines)

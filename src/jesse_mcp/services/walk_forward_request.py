@@ -3,6 +3,8 @@
 from datetime import date, timedelta
 from typing import Any
 
+import numpy as np
+
 from jesse_mcp.analytics.walk_forward_schedule import schedule
 from jesse_mcp.domain.errors import ErrorCode, ResearchError
 from jesse_mcp.domain.model import Value, unusual
@@ -55,8 +57,8 @@ class Period(Value):
 class WalkForwardRequest(Value):
     """Everything an answer depends on.
 
-    ``search`` is that of the first window, the others differ in their period; ``None`` for fixed
-    hyperparameters.
+    ``search`` is that of the first window with the seed that was asked for; every window has its own period
+    and its own seed. ``None`` for fixed hyperparameters.
     """
 
     backtest: BacktestArguments
@@ -75,8 +77,24 @@ class WalkForwardRequest(Value):
         if self.search is None:
             raise ValueError("fixed hyperparameters are not searched")
         return self.search.model_copy(
-            update={"backtest": period_of(self.backtest, window.train_start, window.train_end)}
+            update={
+                "backtest": period_of(self.backtest, window.train_start, window.train_end),
+                "seed": seed_of(self.search.seed, self.windows.index(window)),
+            }
         )
+
+
+def seed_of(seed: int, number: int) -> int:
+    """The seed of the search of one window, 0 to 2**32 - 1; the same on every machine.
+
+    With one seed for all, every search would begin with the same points, and choices made of few trials would
+    agree for that reason alone.
+
+    Args:
+        seed: of the walk.
+        number: of the window, from 0.
+    """
+    return int(np.random.SeedSequence(seed, spawn_key=(number,)).generate_state(1)[0])
 
 
 def period_of(backtest: BacktestArguments, start: str, end: str) -> BacktestArguments:
