@@ -74,9 +74,7 @@ class Application:
         )
         self.runs = RunService(runs)
         planner = BacktestPlanner(strategy_store, candle_store, self.catalog, self.engine)
-        experiments = ExperimentRunner(
-            self.engine, candle_store, runs, ledger, CandleQualityService(candle_store)
-        )
+        experiments = ExperimentRunner(self.engine, runs, ledger, CandleQualityService(candle_store))
         self.backtests = BacktestService(planner, experiments, self.jobs)
         campaigns = CampaignService(planner, experiments)
         self.batches = BatchService(campaigns, self.jobs)

@@ -61,7 +61,8 @@ class AnsweringEngine:
         self.version = "one"
         self.release = asyncio.Event()
         self.release.set()
-        self.error: ResearchError | None = None
+        self.error: Exception | None = None
+        self.during: Callable[[], object] = lambda: None
         self.outcome = OUTCOME
         self.capacity = 1
 
@@ -72,6 +73,7 @@ class AnsweringEngine:
         self.runs.append(run)
         progress(0.25, "simulating")
         await self.release.wait()
+        self.during()
         if self.error is not None:
             raise self.error
         return self.outcome
@@ -124,7 +126,7 @@ async def desk(tmp_path: Path) -> AsyncIterator[Desk]:
     jobs = JobService(SqlJobStore(database), "here", lambda _owner: False)
     await jobs.start()
     planner = BacktestPlanner(strategies, candles, load_catalog(), engine)
-    experiments = ExperimentRunner(engine, candles, runs, ledger, CandleQualityService(candles))
+    experiments = ExperimentRunner(engine, runs, ledger, CandleQualityService(candles))
     service = BacktestService(planner, experiments, jobs)
     yield Desk(service, RunService(runs), engine, jobs, candles, strategies, ledger)
     await jobs.close()
@@ -255,6 +257,25 @@ async def test_the_ledger_holds_parameters_and_returns(desk: Desk) -> None:
     assert trial.sharpe == 1.5
     assert trial.daily_returns == pytest.approx((0.1,), rel=1e-15)
     assert trial.market["routes"] == ["BTC-USDT 1h"]
+
+
+async def test_benchmark_is_not_of_candles_that_came_later(desk: Desk) -> None:
+    usual = await desk.backtest(benchmark=True)
+    others = synthetic_candles(START, 3 * 1440, 2)
+    key = SeriesKey(exchange=EXCHANGE, symbol="BTC-USDT")
+    desk.engine.during = lambda: desk.candles.write(key, others, "t")
+    again = await desk.backtest(benchmark=True, use_cache=False)
+    assert usual.run is not None
+    assert again.run is not None
+    assert again.run.benchmark == usual.run.benchmark
+
+
+async def test_a_run_that_fails_of_whatever_is_a_trial(desk: Desk) -> None:
+    desk.engine.error = KeyError("event")
+    with pytest.raises(ResearchError) as caught:
+        await desk.backtest()
+    assert caught.value.code is ErrorCode.INTERNAL_ERROR
+    assert desk.ledger.count() == 1
 
 
 async def test_benchmark_is_of_the_candles_traded(desk: Desk) -> None:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from jesse_mcp.adapters.candles.parquet_store import ParquetCandleStore
@@ -159,7 +160,7 @@ async def opened(
     await jobs.start()
     planner = BacktestPlanner(strategies, candles, load_catalog(), engine)
     campaigns = CampaignService(
-        planner, ExperimentRunner(engine, candles, runs, ledger, CandleQualityService(candles))
+        planner, ExperimentRunner(engine, runs, ledger, CandleQualityService(candles))
     )
     yield Desk(
         engine,
@@ -238,8 +239,26 @@ async def test_no_feasible_trial_is_said_and_nothing_is_made_up(tmp_path: Path) 
     async with opened(tmp_path) as desk:
         result = await desk.optimize(min_trades=1000, trials=5)
         assert (result.best, result.top, result.convergence, result.importance) == ((), (), (), None)
-        assert result.verdict.startswith("none of 5 trials was feasible")
+        most = max(int(60 - _x(run)) for run in desk.engine.runs)
+        assert result.verdict.startswith(
+            "none of 5 trials was feasible: 5 had fewer trades in training than min_trades=1000, the most was "
+            f"{most}: "
+        )
+        assert not any("best of" in warning for warning in result.warnings)
         assert result.undefined["importance of sharpe_ratio"].startswith("0 trials")
+
+
+async def test_every_reason_for_no_feasible_trial_is_named(tmp_path: Path) -> None:
+    def formula(run: EngineRun) -> dict[str, float | int | str | None]:
+        return {**hill(run), "sharpe_ratio": None}
+
+    async with opened(tmp_path, formula=formula) as desk:
+        desk.engine.failures = [error(ErrorCode.STRATEGY_RAISED)]
+        result = await desk.optimize(trials=3)
+        assert result.verdict.startswith("none of 3 trials was feasible: of 2 a metric could not be used")
+        assert "sharpe_ratio is not defined" in result.verdict
+        assert result.verdict.endswith("1 failed: see errors")
+        assert len(result.errors) == 1
 
 
 async def test_an_undefined_metric_is_infeasible(tmp_path: Path) -> None:
@@ -400,3 +419,21 @@ def _piece(number: int, gate: asyncio.Event) -> Piece[int]:
         return number
 
     return work
+
+
+async def test_candles_that_change_under_a_search_end_it(tmp_path: Path) -> None:
+    key = SeriesKey(exchange=EXCHANGE, symbol="BTC-USDT")
+    others = synthetic_candles(START, 22 * 1440, 2)
+
+    def changing(run: EngineRun) -> dict[str, float | int | str | None]:
+        if len(desk.engine.runs) >= 7 and not np.array_equal(desk.candles.read(key), others):
+            desk.candles.write(key, others, "t")
+        return hill(run)
+
+    async with opened(tmp_path, formula=changing) as desk:
+        with pytest.raises(ResearchError) as caught:
+            await desk.optimize(trials=20)
+        assert caught.value.code is ErrorCode.INVALID_ARGUMENT
+        assert caught.value.message == "since this job began, the candles of the period changed"
+        result = await desk.optimize(trials=20)
+    assert result.counts["trials"] == 20

@@ -189,7 +189,7 @@ async def desk(tmp_path: Path) -> AsyncIterator[Desk]:
     jobs = JobService(SqlJobStore(database), "here", lambda _owner: False)
     await jobs.start()
     planner = BacktestPlanner(strategies, candles, load_catalog(), engine)
-    experiments = ExperimentRunner(engine, candles, runs, ledger, CandleQualityService(candles))
+    experiments = ExperimentRunner(engine, runs, ledger, CandleQualityService(candles))
     service = MonteCarloService(runs, CampaignService(planner, experiments), jobs)
     backtests = BacktestService(planner, experiments, jobs)
     yield Desk(service, backtests, engine, jobs, runs, ledger, strategies, candles)
@@ -222,6 +222,8 @@ async def test_trades_are_resampled_as_the_analysis_says(desk: Desk, method: Res
         assert final.percentile_of_original == 50
         assert "does not change what they earn" in " ".join(found.findings)
         assert "the same in every order" in found.convention
+    assert "drawdowns are those of the balance after each closed trade" in found.convention
+    assert found.findings[0].startswith("the run's worst drawdown of closed trades of ")
 
 
 @pytest.mark.parametrize("method", ["returns_block", "returns_stationary"])
@@ -229,6 +231,7 @@ async def test_returns_are_resampled_as_the_analysis_says(desk: Desk, method: Re
     found = await desk.result(await desk.run(), method, simulations=300, seed=2, block_length=2)
     balances = 10_000 + np.concatenate(([0], np.cumsum(PROFITS)))
     paths = simulate(method, balances[1:] / balances[:-1] - 1, 10_000, 300, 2, block_length=2).paths
+    assert found.findings[0].startswith("the run's worst drawdown of daily balances of ")
     total = found.distributions["total_return"]
     assert total is not None
     assert total.quantiles["0.5"] == pytest.approx(np.median(paths.final_balance) / 10_000 - 1)

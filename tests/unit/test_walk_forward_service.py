@@ -153,7 +153,7 @@ async def desk(tmp_path: Path) -> AsyncIterator[Desk]:
     jobs = JobService(SqlJobStore(database), "here", lambda _owner: False)
     await jobs.start()
     planner = BacktestPlanner(strategies, candles, load_catalog(), engine)
-    experiments = ExperimentRunner(engine, candles, runs, ledger, CandleQualityService(candles))
+    experiments = ExperimentRunner(engine, runs, ledger, CandleQualityService(candles))
     service = WalkForwardService(CampaignService(planner, experiments), OptunaSearchMethods(), runs, jobs)
     yield Desk(service, engine, jobs, runs)
     await jobs.close()

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import numpy as np
 
-from jesse_mcp.domain.backtests import BacktestRequest, CandleSlice, GapPolicy
-from jesse_mcp.domain.candles import Coverage, SeriesKey
+from jesse_mcp.domain.backtests import BacktestRequest, CandleSlice, EngineRun, GapPolicy
+from jesse_mcp.domain.candles import CandleArray, Coverage, SeriesKey
 from jesse_mcp.domain.errors import ErrorCode, ResearchError
 from jesse_mcp.domain.timeframes import (
     DAY_MS,
@@ -199,6 +199,19 @@ def series_of(request: BacktestRequest) -> list[SeriesKey]:
         for route in request.data_routes
     ]
     return list(dict.fromkeys(keys))
+
+
+def traded_rows(run: EngineRun, symbol: str) -> CandleArray:
+    """The candles a run trades ``symbol`` on, as they are pinned; warm-up left out. Blocks.
+
+    Raises:
+        KeyError: when the run has none of that symbol on its own exchange.
+    """
+    for part in run.candles:
+        if (part.exchange, part.symbol) == (run.request.exchange, symbol):
+            rows = np.memmap(part.path, dtype="<f8", mode="r", shape=(part.total_rows, _COLUMNS))
+            return rows[part.trading_row : part.end_row]
+    raise KeyError(symbol)
 
 
 def warm_up_start(request: BacktestRequest) -> int:

@@ -8,17 +8,16 @@ import numpy as np
 
 from jesse_mcp.analytics.buy_and_hold import buy_and_hold, equal_shares
 from jesse_mcp.domain.backtests import EngineOutcome
-from jesse_mcp.domain.candles import CLOSE, OPEN, TIMESTAMP, SeriesKey
+from jesse_mcp.domain.candles import CLOSE, OPEN, TIMESTAMP
 from jesse_mcp.domain.errors import ErrorCode, ResearchError
 from jesse_mcp.domain.identity import iso_utc, new_id
 from jesse_mcp.domain.ledger import Trial, family_of
 from jesse_mcp.domain.runs import RunKind, RunRecord
-from jesse_mcp.ports.candle_store import CandleStore
 from jesse_mcp.ports.engine import BacktestEngine, ProgressCallback
 from jesse_mcp.ports.records import RunStore, TrialLedger
 from jesse_mcp.services.backtest_plan import Plan
 from jesse_mcp.services.candle_quality import CandleQualityService
-from jesse_mcp.services.candle_slices import series_of
+from jesse_mcp.services.candle_slices import series_of, traded_rows
 
 
 class ExperimentRunner:
@@ -27,13 +26,11 @@ class ExperimentRunner:
     def __init__(
         self,
         engine: BacktestEngine,
-        candles: CandleStore,
         runs: RunStore,
         ledger: TrialLedger,
         quality: CandleQualityService,
     ) -> None:
         self._engine = engine
-        self._candles = candles
         self._runs = runs
         self._ledger = ledger
         self._quality = quality
@@ -86,15 +83,19 @@ class ExperimentRunner:
         """
         # Beside the run, which waits for another process.
         quality = asyncio.create_task(asyncio.to_thread(self._candle_warnings, plan))
+        # Of the candles that are run on: those stored may be others when the run ends.
+        benchmark = asyncio.create_task(asyncio.to_thread(_benchmark, plan))
         try:
             outcome = await self._outcome(plan, progress, attempts)
-        except ResearchError:
-            # A failed attempt is an attempt all the same.
+        except Exception:
+            # A failed attempt is an attempt all the same, whatever it failed of.
             await asyncio.to_thread(self._count, plan, None, None)
             raise
         finally:
-            await asyncio.gather(quality, return_exceptions=True)
-        return await asyncio.to_thread(self._store, plan, kind, title, outcome, quality.result())
+            await asyncio.gather(quality, benchmark, return_exceptions=True)
+        return await asyncio.to_thread(
+            self._store, plan, kind, title, outcome, quality.result(), benchmark.result()
+        )
 
     async def refiled(self, stored: RunRecord, kind: RunKind, title: str | None) -> RunRecord:
         """The same answer under another kind or name; a stored run is never changed.
@@ -137,6 +138,7 @@ class ExperimentRunner:
         title: str | None,
         outcome: EngineOutcome,
         candle_warnings: tuple[str, ...],
+        benchmark: dict[str, Any] | None,
     ) -> RunRecord:
         request = plan.run.request
         record = RunRecord(
@@ -151,7 +153,7 @@ class ExperimentRunner:
             code_hash=plan.code_hash,
             candle_hashes=plan.candle_hashes,
             outcome=outcome,
-            benchmark=self._benchmark(plan) if request.benchmark else None,
+            benchmark=benchmark,
             warnings=plan.warnings + candle_warnings + _outcome_warnings(outcome),
         )
         self._runs.add(record)
@@ -163,18 +165,20 @@ class ExperimentRunner:
         if plan.run.request.pipeline is None:
             self._ledger.record(_trial(plan, run_id, outcome))
 
-    def _benchmark(self, plan: Plan) -> dict[str, Any]:
-        """Holding each traded symbol, and all of them with equal shares of the balance."""
-        request = plan.run.request
-        held: dict[str, Any] = {}
-        grown = []
-        for route in request.routes:
-            key = SeriesKey(exchange=request.exchange, symbol=route.symbol)
-            rows = self._candles.read(key, request.start_ms, request.end_ms)
-            held[route.symbol] = buy_and_hold(float(rows[0, OPEN]), rows[:, CLOSE])
-            grown.append((rows[:, TIMESTAMP], rows[:, CLOSE] / rows[0, OPEN]))
-        together = buy_and_hold(1.0, equal_shares(grown))
-        return {"kind": "buy and hold, no fees, equal shares", **together, "symbols": held}
+
+def _benchmark(plan: Plan) -> dict[str, Any] | None:
+    """Holding each traded symbol, and all of them with equal shares of the balance, if that was asked for."""
+    request = plan.run.request
+    if not request.benchmark:
+        return None
+    held: dict[str, Any] = {}
+    grown = []
+    for route in request.routes:
+        rows = traded_rows(plan.run, route.symbol)
+        held[route.symbol] = buy_and_hold(float(rows[0, OPEN]), rows[:, CLOSE])
+        grown.append((rows[:, TIMESTAMP], rows[:, CLOSE] / rows[0, OPEN]))
+    together = buy_and_hold(1.0, equal_shares(grown))
+    return {"kind": "buy and hold, no fees, equal shares", **together, "symbols": held}
 
 
 def _outcome_warnings(outcome: EngineOutcome) -> tuple[str, ...]:

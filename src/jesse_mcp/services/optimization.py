@@ -22,6 +22,7 @@ from jesse_mcp.services.optimization_answer import (
     described,
     failures_of,
     inflation,
+    none_feasible,
     periods_of,
     shown_metrics,
     top_lines,
@@ -34,7 +35,7 @@ from jesse_mcp.services.optimization_request import (
 )
 from jesse_mcp.services.optimization_search import SearchTrial, TrialSearch, ranked
 from jesse_mcp.services.ordered_work import Piece, in_order
-from jesse_mcp.services.resumption import awaited, check_pins, job_of_kind
+from jesse_mcp.services.resumption import awaited, check_pins, job_of_kind, unchanged
 from jesse_mcp.services.trial_evaluation import TrialEvaluator
 
 KIND = "optimize"
@@ -81,13 +82,14 @@ class OptimizationService:
             campaign = self._campaigns.open("trial")
             request = OptimizationRequest.model_validate(job.request)
             plan = await asyncio.to_thread(campaign.plan, request.backtest)
-            check_pins(request.pinned, plan, job_id)
+            check_pins(request.pinned, plan, f"resume: since {job_id} began")
             job = await self._submit(request, campaign)
         return await self._answer(job, wait_seconds, on_progress)
 
     async def _submit(self, request: OptimizationRequest, campaign: Campaign) -> Job:
         async def work(reporter: JobReporter) -> None:
             result = await _Optimization(request, campaign, self._methods, reporter).run()
+            await unchanged(campaign, request.backtest, request.pinned)
             reporter.result(result.model_dump(mode="json"))
 
         return await self._jobs.submit(KIND, request.model_dump(mode="json"), work)
@@ -138,7 +140,7 @@ class _Optimization:
         tests = sum(found.test_run_id is not None for found in best)
         return OptimizationResult(
             metrics={o.metric: "max" if o.maximize else "min" for o in self._objectives},
-            verdict=verdict(request, best, len(trials)),
+            verdict=verdict(request, best, len(trials)) if best else none_feasible(request, trials),
             best=best,
             top=top_lines(trials, self._objectives),
             periods=periods_of(request),
@@ -149,7 +151,7 @@ class _Optimization:
             importance=importance,
             undefined=undefined,
             errors=failures_of(trials),
-            warnings=(*request.warnings, inflation(len(trials), ledger, family)),
+            warnings=(*request.warnings, *([inflation(len(trials), ledger, family)] if best else [])),
         )
 
     def _finalists(self, search: TrialSearch) -> list[SearchTrial]:

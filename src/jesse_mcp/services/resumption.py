@@ -1,8 +1,12 @@
 """Long jobs that are followed, and taken up again by their id."""
 
+import asyncio
+
 from jesse_mcp.domain.errors import ErrorCode, ResearchError
 from jesse_mcp.domain.jobs import Job
 from jesse_mcp.services.backtest_plan import Plan
+from jesse_mcp.services.backtest_request import BacktestArguments
+from jesse_mcp.services.campaign import Campaign
 from jesse_mcp.services.jobs import JobService, ProgressListener
 
 
@@ -43,8 +47,13 @@ def pins(plan: Plan) -> dict[str, object]:
     return {"code": plan.code_hash, "candles": plan.candle_hashes, "fingerprint": plan.fingerprint}
 
 
-def check_pins(before: dict[str, object], plan: Plan, job_id: str) -> None:
-    """A job goes on only with what it began with: half of one answer and half of another is none.
+def check_pins(before: dict[str, object], plan: Plan, began: str) -> None:
+    """A job goes on, and ends, only with what it began with: half of one answer and half of another is none.
+
+    Args:
+        before: :func:`pins` of the plan the job began with.
+        plan: the same as of now.
+        began: what began then, such as ``resume: since job_x began``.
 
     Raises:
         ResearchError: ``invalid_argument`` saying what has changed.
@@ -56,6 +65,15 @@ def check_pins(before: dict[str, object], plan: Plan, job_id: str) -> None:
     changed = [text for name, text in named.items() if now[name] != before[name]] or ["the engine"]
     raise ResearchError(
         ErrorCode.INVALID_ARGUMENT,
-        f"resume: since {job_id} began, {' and '.join(changed)} changed",
+        f"{began}, {' and '.join(changed)} changed",
         hint="start it anew without resume; what was run with the same code and candles is not run again",
     )
+
+
+async def unchanged(campaign: Campaign, arguments: BacktestArguments, before: dict[str, object]) -> None:
+    """Make sure that every run of a job that ends now was on the same candles.
+
+    Raises:
+        ResearchError: ``invalid_argument``; also what planning raises when the candles are gone.
+    """
+    check_pins(before, await asyncio.to_thread(campaign.plan, arguments), "since this job began")

@@ -16,7 +16,7 @@ from jesse_mcp.services.campaign import Campaign, CampaignService, Refused
 from jesse_mcp.services.campaign_progress import CampaignProgress
 from jesse_mcp.services.jobs import JobReporter, JobService, ProgressListener
 from jesse_mcp.services.optimization_search import TrialSearch, ranked
-from jesse_mcp.services.resumption import awaited, check_pins, job_of_kind
+from jesse_mcp.services.resumption import awaited, check_pins, job_of_kind, unchanged
 from jesse_mcp.services.trial_evaluation import TrialEvaluator
 from jesse_mcp.services.walk_forward_answer import (
     Leg,
@@ -78,13 +78,14 @@ class WalkForwardService:
             campaign = self._campaigns.open("trial")
             request = WalkForwardRequest.model_validate(job.request)
             plan = await asyncio.to_thread(campaign.plan, request.backtest)
-            check_pins(request.pinned, plan, job_id)
+            check_pins(request.pinned, plan, f"resume: since {job_id} began")
             job = await self._submit(request, campaign)
         return await self._answer(job, wait_seconds, on_progress)
 
     async def _submit(self, request: WalkForwardRequest, campaign: Campaign) -> Job:
         async def work(reporter: JobReporter) -> None:
             result = await _Walk(request, campaign, self._methods, self._runs, reporter).run()
+            await unchanged(campaign, request.backtest, request.pinned)
             reporter.result(result.model_dump(mode="json"))
 
         return await self._jobs.submit(KIND, request.model_dump(mode="json"), work)

@@ -77,12 +77,24 @@ class EmbeddedEngine:
             message, trades = await self._converse(template, worker, run, progress)
             if message is None:
                 raise await self._crash(template, worker)
-            worker.answered = True
             # It printed before it answered.
             log = worker.log.text_so_far()
-            if message["event"] == "failed":
-                raise failure(message, log, self._run_memory_mb)
-            return await asyncio.to_thread(to_outcome, message, trades, log)
+            try:
+                answer = await asyncio.to_thread(self._understood, message, trades, log)
+            except (KeyError, TypeError, ValueError):
+                # A strategy can write to the channel too, and what is no answer is a crash.
+                raise await self._crash(template, worker) from None
+            worker.answered = True
+            if isinstance(answer, ResearchError):
+                raise answer
+            return answer
+
+    def _understood(
+        self, message: dict[str, Any], trades: list[Trade], log: str
+    ) -> EngineOutcome | ResearchError:
+        if message["event"] == "failed":
+            return failure(message, log, self._run_memory_mb)
+        return to_outcome(message, trades, log)
 
     async def _crash(self, template: TemplateProcess, worker: Worker) -> ResearchError:
         # Its end closes the log, so that nothing it printed is missed.
