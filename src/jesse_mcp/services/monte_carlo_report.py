@@ -16,17 +16,21 @@ from jesse_mcp.services.monte_carlo_request import MonteCarloArguments, MonteCar
 
 _FEW = 30
 _OVERFLOW = "a simulated value leaves the range of a floating point number"
+_CLOSED = (
+    "; drawdowns are those of the balance after each closed trade, without what open positions lose in "
+    "between, so they are not Jesse's max_drawdown, which is of daily balances"
+)
 _DISTRIBUTIONS = ("final_balance", "total_return", "max_drawdown")
 _PROBABILITIES = ("ruin", "loss")
 
 CONVENTIONS: dict[MonteCarloMethod, str] = {
     "trades_shuffle": (
         "profits of closed trades in random order, added to the starting balance; their sum, and so the "
-        "final balance, is the same in every order; a balance of zero is final"
+        f"final balance, is the same in every order; a balance of zero is final{_CLOSED}"
     ),
     "trades_bootstrap": (
         "as many closed trades drawn with replacement, profits added to the starting balance; a balance of "
-        "zero is final"
+        f"zero is final{_CLOSED}"
     ),
     "returns_block": (
         "daily returns in blocks of fixed length (circular block bootstrap), compounded; a balance of zero "
@@ -196,7 +200,7 @@ def _findings(
     paths: PathStatistics,
     original: PathStatistics,
 ) -> list[str]:
-    findings = [_on_drawdown(paths, float(original.max_drawdown[0]))]
+    findings = [_on_drawdown(arguments.method, paths, float(original.max_drawdown[0]))]
     findings.append(_on_ruin(_ruin(paths, ruin_balance), len(paths.lowest_balance), ruin_balance))
     if arguments.method == "trades_shuffle":
         findings.append("the order of trades does not change what they earn: only the way there is random")
@@ -208,15 +212,16 @@ def _findings(
     return findings
 
 
-def _on_drawdown(paths: PathStatistics, original: float) -> str:
+def _on_drawdown(method: MonteCarloMethod, paths: PathStatistics, original: float) -> str:
     shown = describe(paths.max_drawdown, original, (0.5, 0.95))
     if shown is None:
         return "the drawdowns could not be described"
     middle, deep = shown.quantiles
     rank = shown.percentile_of_original
+    basis = "of closed trades" if method.startswith("trades_") else "of daily balances"
     luck = "lucky" if rank <= 25 else "unlucky" if rank >= 75 else "typical"
     return (
-        f"the run's worst drawdown of {original:.1%} is deeper than in {rank:.0f} % of the histories "
+        f"the run's worst drawdown {basis} of {original:.1%} is deeper than in {rank:.0f} % of the histories "
         f"({luck}): half of them fell {middle:.1%} or more, one in twenty {deep:.1%} or more"
     )
 
