@@ -241,8 +241,8 @@ async def test_no_feasible_trial_is_said_and_nothing_is_made_up(tmp_path: Path) 
         assert (result.best, result.top, result.convergence, result.importance) == ((), (), (), None)
         most = max(int(60 - _x(run)) for run in desk.engine.runs)
         assert result.verdict.startswith(
-            "none of 5 trials was feasible: 5 had fewer trades in training than min_trades=1000, the most was "
-            f"{most}: "
+            "none of 5 trials was feasible: 5 had fewer trades in training than min_trades=1000, the most "
+            f"was {most}: "
         )
         assert not any("best of" in warning for warning in result.warnings)
         assert result.undefined["importance of sharpe_ratio"].startswith("0 trials")

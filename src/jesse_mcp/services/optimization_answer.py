@@ -183,9 +183,12 @@ def described(dimension: Dimension) -> str:
 
 
 def verdict(request: OptimizationRequest, best: tuple[Candidate, ...], trials: int) -> str:
-    """In one sentence, whether the result survives data that did not choose it."""
-    if not best:
-        return f"none of {trials} trials was feasible: see counts and errors"
+    """In one sentence, whether the result survives data that did not choose it.
+
+    Args:
+        best: at least one; :func:`none_feasible` is for none.
+        trials: how many it is the best of.
+    """
     objective, first = request.objectives[0], best[0]
     name = objective.metric
     train = number(first.train, name)
@@ -198,6 +201,29 @@ def verdict(request: OptimizationRequest, best: tuple[Candidate, ...], trials: i
         return f"{name} of the best is {train:.4g} in training and is not defined in the test period"
     said = f"{name} of the best of {trials} is {train:.4g} in training and {test:.4g} in the test period"
     return f"{said}: {_too_little(request, first.test) or _kept(objective, train, test)}"
+
+
+def none_feasible(request: OptimizationRequest, trials: list[SearchTrial]) -> str:
+    """Why there is no best trial, and how far the nearest was from being one."""
+    judged = [trial.evaluation for trial in trials if trial.evaluation.outcome == "infeasible"]
+    counted = [int(number(evaluation.metrics or {}, "total") or 0) for evaluation in judged]
+    short = [trades for trades in counted if trades < request.min_trades]
+    other = [e.reason for e, trades in zip(judged, counted, strict=True) if trades >= request.min_trades]
+    failed = sum(trial.evaluation.outcome == "failed" for trial in trials)
+    pruned = sum(trial.evaluation.outcome == "pruned" for trial in trials)
+    why = []
+    if short:
+        why.append(
+            f"{len(short)} had fewer trades in training than min_trades={request.min_trades}, the most was "
+            f"{max(short)}: use a longer training period, or a lower min_trades and believe the result less"
+        )
+    if other:
+        why.append(f"of {len(other)} a metric could not be used, the first because {other[0]}")
+    if failed:
+        why.append(f"{failed} failed: see errors")
+    if pruned:
+        why.append(f"{pruned} were pruned")
+    return f"none of {len(trials)} trials was feasible: {'; '.join(why)}"
 
 
 def inflation(trials: int, ledger: int, family: str) -> str:
