@@ -234,6 +234,9 @@ def test_examples_are_the_first_and_no_more_than_wanted() -> None:
     assert found["count"] == 19
     assert [move["timestamp_ms"] for move in found["examples"]] == [minute(100), minute(200)]
     assert candle_quality(rows, max_examples=0)["spikes"]["examples"] == []
+    assert candle_quality(rows, max_examples=0)["spikes"]["largest"] == max(
+        candle_quality(rows)["spikes"]["examples"], key=lambda move: abs(move["percent"])
+    )
 
 
 def test_the_window_is_the_day() -> None:
@@ -432,6 +435,9 @@ def agrees(rows: CandleArray) -> None:
     for name in ("outliers", "spikes", "wicks", "jumps"):
         moments = [move["timestamp_ms"] for move in found[name]["examples"]]  # type: ignore[literal-required]
         assert moments == expected[name], name
+        sizes = [abs(move["percent"]) for move in found[name]["examples"]]  # type: ignore[literal-required]
+        largest = found[name]["examples"][sizes.index(max(sizes))] if sizes else None  # type: ignore[literal-required]
+        assert found[name]["largest"] == largest, name  # type: ignore[literal-required]
     assert found["gaps"] == expected["gaps"]
     frozen = [(run["start_ms"], run["minutes"], run["traded"]) for run in found["frozen"]["examples"]]
     assert frozen == expected["frozen"]

@@ -9,7 +9,7 @@ import pytest
 from jesse_mcp.adapters.candles.parquet_store import ParquetCandleStore
 from jesse_mcp.analytics.candle_quality import candle_quality
 from jesse_mcp.analytics.synthetic import synthetic_candles
-from jesse_mcp.domain.candles import CLOSE, LOW, OPEN, VOLUME, CandleArray, SeriesKey
+from jesse_mcp.domain.candles import CLOSE, HIGH, LOW, OPEN, VOLUME, CandleArray, SeriesKey
 from jesse_mcp.domain.errors import ErrorCode, ResearchError
 from jesse_mcp.services import candle_quality as module
 from jesse_mcp.services.candle_quality import CandleQualityService
@@ -112,9 +112,34 @@ def test_warnings_say_what_and_how_much(service: CandleQualityService, store: Pa
         "volume (40 candles, at most 40 in a row, first at 2023-01-01T01:40Z)",
         "BTC-USD on Bitfinex Spot: 7.0% of the minutes have no volume, at most 300 in a row: "
         "orders filled there would not have been",
-        "BTC-USD on Bitfinex Spot: 1 price spike that the next minute takes back "
-        f"(first at 2023-01-01T16:40Z, {spike:+.2f}%)",
-        f"BTC-USD on Bitfinex Spot: 1 price jump across a gap (first at 2023-01-03T02:10Z, {jump:+.2f}%)",
+        "BTC-USD on Bitfinex Spot: 2 price outliers, 1 of them a spike that the next minute takes back "
+        f"(largest {spike:+.2f}% at 2023-01-01T16:40Z)",
+        f"BTC-USD on Bitfinex Spot: 1 price jump across a gap ({jump:+.2f}% at 2023-01-03T02:10Z)",
+    ]
+
+
+def test_long_wicks_beside_a_frozen_stretch(service: CandleQualityService, store: ParquetCandleStore) -> None:
+    rows = market()
+    rows[500, HIGH] = 3 * rows[500, OPEN : CLOSE + 1].max()
+    rows[900, LOW] = 0.2 * rows[900, OPEN : CLOSE + 1].min()
+    rows[2_000:2_300, OPEN : LOW + 1] = rows[2_000, CLOSE]
+    store.write(KEY, rows, "file")
+    frozen, wicks = service.warnings_for(KEY, at(0), at(3 * DAY))
+    assert "(300 candles, at most 300 in a row" in frozen
+    assert wicks == "BTC-USD on Bitfinex Spot: 2 long wicks (largest +200.00% at 2023-01-01T08:20Z)"
+    (alone,) = service.warnings_for(KEY, at(600), at(1_000))
+    assert alone == "BTC-USD on Bitfinex Spot: 1 long wick (-80.00% at 2023-01-01T15:00Z)"
+
+
+def test_jumps_between_minutes_that_stay(service: CandleQualityService, store: ParquetCandleStore) -> None:
+    rows = market()
+    rows[1_000:, OPEN : LOW + 1] *= 1.538
+    rows[2_000:, OPEN : LOW + 1] *= 0.646
+    store.write(KEY, rows, "file")
+    up = 100 * (rows[1_000, CLOSE] / rows[999, CLOSE] - 1)
+    assert round(up) == 54
+    assert service.warnings_for(KEY, at(0), at(3 * DAY)) == [
+        f"BTC-USD on Bitfinex Spot: 2 price outliers (largest {up:+.2f}% at 2023-01-01T16:40Z)"
     ]
 
 
@@ -135,7 +160,7 @@ def test_several_are_counted_in_the_plural(service: CandleQualityService, store:
     store.write(KEY, rows, "file")
     frozen, spikes = service.warnings_for(KEY, at(0), at(3 * DAY))
     assert "2 stretches of 30 minutes or more without a price change (100 candles, at most 50" in frozen
-    assert "2 price spikes that the next minute takes back" in spikes
+    assert "4 price outliers, 2 of them spikes that the next minute takes back (largest +" in spikes
 
 
 class Counted:

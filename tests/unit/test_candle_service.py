@@ -10,7 +10,7 @@ import pytest
 from jesse_mcp.adapters.candles.file_reader import CandleFiles
 from jesse_mcp.adapters.candles.parquet_store import ParquetCandleStore
 from jesse_mcp.analytics.synthetic import synthetic_candles
-from jesse_mcp.domain.candles import CandleArray, SeriesKey
+from jesse_mcp.domain.candles import CLOSE, HIGH, LOW, OPEN, CandleArray, SeriesKey
 from jesse_mcp.domain.errors import ErrorCode, ResearchError
 from jesse_mcp.services.candles import CandleService
 
@@ -230,3 +230,15 @@ async def test_names_are_no_paths(
     with pytest.raises(ResearchError) as caught:
         await call(service, trick)
     assert caught.value.code is ErrorCode.INVALID_ARGUMENT
+
+
+async def test_what_is_suspicious_about_a_file_is_noted(service: CandleService, tmp_path: Path) -> None:
+    rows = ROWS.copy()
+    rows[500, HIGH] = 3 * rows[500, OPEN : CLOSE + 1].max()
+    rows[900, LOW] = 0.2 * rows[900, OPEN : CLOSE + 1].min()
+    rows[2_000:2_300, OPEN : LOW + 1] = rows[2_000, CLOSE]
+    result = await service.import_file(write(tmp_path / "newest.csv", rows[::-1]), "Binance Spot", "BTC-USDT")
+    turned, frozen, wicks = result.notes
+    assert "newest first" in turned
+    assert frozen.startswith("1 stretch of 30 minutes or more without a price change")
+    assert wicks == "2 long wicks (largest +200.00% at 2023-01-01T08:20Z)"

@@ -77,8 +77,11 @@ class Move(TypedDict):
 
 
 class Moves(TypedDict):
+    """``largest`` has the largest ``percent``, up or down, the first of equals; ``None`` without any."""
+
     count: int
     examples: list[Move]
+    largest: Move | None
 
 
 class Quality(TypedDict):
@@ -98,7 +101,7 @@ class Quality(TypedDict):
 
 
 def candle_quality(candles: Floats, *, max_examples: int = 5) -> Quality:
-    """Counts of what is suspicious, with the first examples of each.
+    """Counts of what is suspicious, with the first examples of each and the largest move.
 
     * ``invalid``: rows with a value that is not finite, a timestamp off the minute, a price not above zero, a
       high or low that is not the extreme, or a negative volume;
@@ -187,19 +190,20 @@ class _Moves:
         return _Moves(self.moments[wanted], self.minutes[wanted], self.returns[wanted], self.scores[wanted])
 
     def described(self, max_examples: int) -> Moves:
-        found = zip(
-            self.moments[:max_examples].tolist(),
-            self.minutes[:max_examples].tolist(),
-            np.expm1(np.minimum(self.returns[:max_examples], _LARGEST_RETURN)).tolist(),
-            self.scores[:max_examples].tolist(),
-            strict=True,
-        )
+        changes = np.expm1(np.minimum(self.returns, _LARGEST_RETURN))
+
+        def move(position: int) -> Move:
+            return Move(
+                timestamp_ms=int(self.moments[position]),
+                minutes=int(self.minutes[position]),
+                percent=100 * float(changes[position]),
+                score=float(self.scores[position]),
+            )
+
         return Moves(
-            count=len(self.moments),
-            examples=[
-                Move(timestamp_ms=moment, minutes=minutes, percent=100 * change, score=score)
-                for moment, minutes, change, score in found
-            ],
+            count=len(changes),
+            examples=[move(position) for position in range(min(max_examples, len(changes)))],
+            largest=move(int(np.argmax(np.abs(changes)))) if len(changes) else None,
         )
 
 

@@ -18,6 +18,7 @@ from jesse_mcp.ports.engine import BacktestEngine
 from jesse_mcp.ports.strategy_store import StrategyStore
 from jesse_mcp.services.backtest_request import BacktestArguments, complete, parsed_routes
 from jesse_mcp.services.candle_slices import CandleSlicer, period, series_of
+from jesse_mcp.services.missing_candles import missing_candles
 from jesse_mcp.services.validation import validate_source
 
 _FINDINGS_IN_WARNINGS = 5
@@ -109,12 +110,7 @@ class BacktestPlanner:
 
     def _warnings(self, run: EngineRun) -> list[str]:
         request = run.request
-        warnings = [
-            f"{part.missing} minutes of {part.symbol} on {part.exchange} have no candle: Jesse ran on those "
-            "there are, and orders were not filled in between"
-            for part in run.candles
-            if part.missing
-        ]
+        warnings = missing_candles(run)
         warnings += [
             f"no {timeframe} candle starts on {iso_date(request.start_ms)}: Jesse counts them from the "
             "start of the run, so they differ from the exchange's own"

@@ -206,6 +206,7 @@ async def _run_all(
     progress = CampaignProgress(reporter, len(plans))
     varied = _varied(request.cells)
     rows: list[tuple[Any, ...]] = []
+    said: dict[str, None] = {}
     failed = cached = 0
 
     async def pieces() -> AsyncGenerator[Piece[Answered | Refused], None]:
@@ -217,7 +218,9 @@ async def _run_all(
             cell = request.cells[len(rows)]
             rows.append((len(rows), *(cell.get(name) for name in varied), *_columns_of(result)))
             failed += isinstance(result, Refused)
-            cached += isinstance(result, Answered) and result.cached
+            if isinstance(result, Answered):
+                cached += result.cached
+                said |= dict.fromkeys(result.candle_warnings)
             progress.say(f"{len(rows)} of {len(plans)} cells" + (f", {failed} failed" if failed else ""))
     return BatchResult(
         columns=("cell", *varied, "run_id", *HEADLINE, "error"),
@@ -225,7 +228,7 @@ async def _run_all(
         total=len(rows),
         failed=failed,
         cached=cached,
-        warnings=tuple(await _warnings(campaign, plans)),
+        warnings=tuple(await _warnings(campaign, plans, tuple(said))),
     )
 
 
@@ -251,9 +254,10 @@ def _columns_of(result: Answered | Refused) -> tuple[Any, ...]:
     return (result.run_id, *(result.metrics.get(name) for name in HEADLINE), None)
 
 
-async def _warnings(campaign: Campaign, plans: list[Plan]) -> list[str]:
+async def _warnings(campaign: Campaign, plans: list[Plan], of_candles: tuple[str, ...]) -> list[str]:
     # The same findings concern many cells: each is said once.
     warnings = list(dict.fromkeys(warning for plan in plans for warning in plan.warnings))
+    warnings += of_candles
     requests = [plan.run.request for plan in plans]
     if len({(request.start_ms, request.end_ms) for request in requests}) > 1:
         warnings.append("the cells cover different periods: their metrics are not comparable as they stand")

@@ -10,6 +10,7 @@ from jesse_mcp.domain.strategies import HyperparameterInfo
 from jesse_mcp.ports.engine import ProgressCallback
 from jesse_mcp.services.backtest_plan import BacktestPlanner, Plan
 from jesse_mcp.services.backtest_request import BacktestArguments
+from jesse_mcp.services.candle_quality import said_of_candles
 from jesse_mcp.services.experiments import ExperimentRunner
 
 #: Of one run: an answer. Anything else is of what all runs need, and the next would fail of it too.
@@ -34,12 +35,16 @@ Metrics = dict[str, float | int | str | None]
 
 @dataclass(frozen=True)
 class Answered:
-    """A run that exists: its id, Jesse's metrics verbatim, and whether it had been there before."""
+    """A run that exists: its id, Jesse's metrics verbatim, and whether it had been there before.
+
+    ``candle_warnings`` is what the run says of its candles.
+    """
 
     run_id: str
     metrics: Metrics
     undefined: dict[str, str]
     cached: bool
+    candle_warnings: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -119,4 +124,5 @@ class Campaign:
 
 def _answered(record: RunRecord, *, cached: bool) -> Answered:
     # Not the record: a thousand of them with their trades would fill the memory.
-    return Answered(record.run_id, record.outcome.metrics, record.outcome.undefined, cached)
+    outcome, said = record.outcome, said_of_candles(record)
+    return Answered(record.run_id, outcome.metrics, outcome.undefined, cached, said)

@@ -21,6 +21,7 @@ from jesse_mcp.analytics.candle_quality import (
 from jesse_mcp.domain.candles import TIMESTAMP, CandleArray, Coverage, SeriesKey, measure_coverage
 from jesse_mcp.domain.errors import ErrorCode, ResearchError
 from jesse_mcp.domain.model import Value
+from jesse_mcp.domain.runs import RunRecord
 from jesse_mcp.domain.timeframes import MINUTE_MS, iso_minute
 from jesse_mcp.ports.candle_store import CandleStore
 
@@ -151,8 +152,7 @@ class CandleQualityService:
     def warnings_for(self, key: SeriesKey, start_ms: int, end_ms: int) -> list[str]:
         """What a backtest over ``[start_ms, end_ms)`` (epoch ms) should know about its candles. Blocks.
 
-        Sentences with numbers, none when nothing is noteworthy. Missing minutes are not among them, only
-        prices that jump across them. The same rows are looked at once.
+        As :func:`findings`, with the name of the series. The same rows are looked at once.
 
         Raises:
             ResearchError: ``series_not_found``, ``storage_failed``.
@@ -165,12 +165,18 @@ class CandleQualityService:
                 self._warnings.move_to_end(memory)
         if known is None:
             rows = np.memmap(mapped.path, dtype="<f8", mode="r", shape=(mapped.rows, _COLUMNS))
-            known = tuple(_warnings(_between(rows, start_ms, end_ms)))
+            known = tuple(findings(_between(rows, start_ms, end_ms)))
             with self._lock:
                 self._warnings[memory] = known
                 while len(self._warnings) > _REMEMBERED:
                     self._warnings.popitem(last=False)
         return [f"{key}: {warning}" for warning in known]
+
+
+def said_of_candles(record: RunRecord) -> tuple[str, ...]:
+    """What :meth:`CandleQualityService.warnings_for` said of the candles of a stored run."""
+    series = tuple(f"{name}: " for name in record.candle_hashes)
+    return tuple(warning for warning in record.warnings if warning.startswith(series))
 
 
 def _between(rows: CandleArray, start_ms: int, end_ms: int) -> CandleArray:
@@ -182,14 +188,19 @@ def _between(rows: CandleArray, start_ms: int, end_ms: int) -> CandleArray:
     return np.array(rows[first:last])
 
 
-def _warnings(candles: CandleArray) -> list[str]:
+def findings(candles: CandleArray) -> list[str]:
+    """What is suspicious about candles (n, 6) in Jesse order: a sentence with numbers for every kind of it.
+
+    None when nothing is noteworthy. Missing minutes are not among them, only prices that jump across them.
+    """
     found = candle_quality(candles, max_examples=1)
     return [
         *_suspect_rows(found),
         *_frozen(found),
         *_without_volume(found),
-        *_moves(found["spikes"], "price spike", "that the next minute takes back"),
-        *_moves(found["jumps"], "price jump", "across a gap"),
+        *_moves(found["outliers"], "price outlier", _taken_back(found["spikes"]["count"])),
+        *_moves(found["wicks"], "long wick"),
+        *_moves(found["jumps"], "price jump", " across a gap"),
     ]
 
 
@@ -225,14 +236,19 @@ def _without_volume(found: Quality) -> list[str]:
     ]
 
 
-def _moves(moves: Moves, what: str, which: str) -> list[str]:
-    if not moves["count"]:
+def _moves(moves: Moves, what: str, which: str = "") -> list[str]:
+    largest, count = moves["largest"], moves["count"]
+    if largest is None:
         return []
-    first = moves["examples"][0]
-    return [
-        f"{_plural(moves['count'], what, 's')} {which} "
-        f"(first at {iso_minute(first['timestamp_ms'])}, {first['percent']:+.2f}%)"
-    ]
+    size = f"{'largest ' if count > 1 else ''}{largest['percent']:+,.2f}%"
+    return [f"{_plural(count, what, 's')}{which} ({size} at {iso_minute(largest['timestamp_ms'])})"]
+
+
+def _taken_back(spikes: int) -> str:
+    """The way back of a spike is an outlier too, so the two are one sentence."""
+    if not spikes:
+        return ""
+    return f", {spikes:,} of them {'a spike' if spikes == 1 else 'spikes'} that the next minute takes back"
 
 
 def _plural(count: int, what: str, ending: str) -> str:

@@ -20,7 +20,7 @@ from jesse_mcp.domain.gaps import Gap, gap_at, missing_runs
 from jesse_mcp.domain.model import Value
 from jesse_mcp.domain.timeframes import MINUTE_MS, iso_minute, parse_date
 from jesse_mcp.ports.candle_store import CandleFileReader, CandleStore
-from jesse_mcp.services.candle_quality import CandleQualityService, SeriesCheck
+from jesse_mcp.services.candle_quality import CandleQualityService, SeriesCheck, findings
 
 _GAPS_SHOWN = 10
 _MAX_SOURCE = 200
@@ -39,7 +39,9 @@ class CandleImportResult(Value):
     gap_count: int
     longest_gaps: tuple[Gap, ...]
     detected: dict[str, str] = Field(description="how the file was understood: format, columns, time unit")
-    notes: tuple[str, ...] = Field(description="what was done to the rows, if anything")
+    notes: tuple[str, ...] = Field(
+        description="what was done to the rows, and what is suspicious about them, if anything"
+    )
 
 
 class StoredSeries(Value):
@@ -133,7 +135,7 @@ class CandleService:
             gap_count=len(minutes),
             longest_gaps=tuple(gap_at(int(starts[i]), int(minutes[i])) for i in longest),
             detected=parsed.detected,
-            notes=parsed.notes,
+            notes=(*parsed.notes, *findings(parsed.candles)),
         )
 
     async def available(

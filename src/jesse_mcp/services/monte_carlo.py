@@ -2,6 +2,7 @@
 
 import asyncio
 import threading
+from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
@@ -15,6 +16,7 @@ from jesse_mcp.domain.model import Value
 from jesse_mcp.domain.runs import RunRecord
 from jesse_mcp.ports.records import RunStore
 from jesse_mcp.services.campaign import CampaignService
+from jesse_mcp.services.candle_quality import said_of_candles
 from jesse_mcp.services.candle_scenarios import CandleScenarios
 from jesse_mcp.services.jobs import JobReporter, JobService, ProgressListener, Work
 from jesse_mcp.services.monte_carlo_report import Evidence, MonteCarloResult, balances_differ, report
@@ -90,11 +92,13 @@ class MonteCarloService:
 
             async def repeat(reporter: JobReporter) -> None:
                 found = await self._scenarios.run(campaign, plans, record, reporter)
+                found = replace(found, remarks=found.remarks + said_of_candles(record))
                 reporter.result(report(arguments, start, found).model_dump(mode="json"))
 
             return repeat
 
         values, reason, remarks = _sample(arguments, record, start)
+        remarks += said_of_candles(record)
         if reason is None and arguments.method.startswith("returns"):
             check_block_length(arguments, len(values))
 
