@@ -294,6 +294,24 @@ def test_verdicts_at_their_thresholds(
     assert (undecided(windows, trades) is not None) == (expected == "undecided")
 
 
+@pytest.mark.parametrize(
+    ("windows", "missing", "share", "expected"),
+    [
+        (4, 9, 1.0, "undecided"),
+        (4, 1, 1.0, "robust"),
+        (7, 2, 1.0, "undecided"),
+        # 3 of 4 tests, 3 of 5 windows.
+        (4, 1, 0.75, "robust"),
+        (8, 2, 0.7, "weak"),
+    ],
+)
+def test_a_window_without_a_test_is_no_profitable_one(
+    windows: int, missing: int, share: float, expected: str
+) -> None:
+    assert verdict(windows, 100, 1.5, share, 1.0, missing) == expected
+    assert (undecided(windows, 100, missing) is not None) == (expected == "undecided")
+
+
 def test_the_share_of_profitable_windows() -> None:
     assert profitable_share([1.1, 1.0, 0.9, 1.2]) == 0.5
     assert profitable_share([]) is None

@@ -17,11 +17,14 @@ ROBUST_SHARE = 0.6
 #: Fewer tests, or fewer trades in all of them, decide nothing.
 ENOUGH_WINDOWS = 3
 ENOUGH_TRADES = 30
+#: A strategy that breaks off where it would lose must not look better for it.
+MISSING_SHARE = 0.2
 
 THRESHOLDS = (
-    f"undecided below {ENOUGH_WINDOWS} tests or {ENOUGH_TRADES} trades in all of them; failed when the "
-    "out-of-sample return is not positive; robust when efficiency is at least "
-    f"{ROBUST_EFFICIENCY:g} and {ROBUST_SHARE:.0%} of the windows are profitable; else weak"
+    f"undecided below {ENOUGH_WINDOWS} tests or {ENOUGH_TRADES} trades in all of them, or when more than "
+    f"{MISSING_SHARE:.0%} of the windows have no test; failed when the out-of-sample return is not positive; "
+    f"robust when efficiency is at least {ROBUST_EFFICIENCY:g} and {ROBUST_SHARE:.0%} of the windows are "
+    "profitable, one without a test counting as not; else weak"
 )
 
 
@@ -140,8 +143,14 @@ def dispersion(chosen: Sequence[Mapping[str, object]]) -> dict[str, Dispersion]:
     return {name: _dispersion([choice[name] for choice in chosen if name in choice]) for name in names}
 
 
-def undecided(windows: int, trades: int) -> str | None:
-    """Why so many tests with so many trades in all decide nothing, or ``None`` when they are enough."""
+def undecided(windows: int, trades: int, missing: int = 0) -> str | None:
+    """Why so many tests with so many trades in all decide nothing, or ``None`` when they are enough.
+
+    Args:
+        missing: windows without a test.
+    """
+    if missing > MISSING_SHARE * (windows + missing):
+        return f"{missing} of {windows + missing} windows have no test, which is too many for a verdict"
     if windows >= ENOUGH_WINDOWS and trades >= ENOUGH_TRADES:
         return None
     return (
@@ -151,7 +160,12 @@ def undecided(windows: int, trades: int) -> str | None:
 
 
 def verdict(
-    windows: int, trades: int, out_of_sample_growth: float, share: float | None, wfe: float | None
+    windows: int,
+    trades: int,
+    out_of_sample_growth: float,
+    share: float | None,
+    wfe: float | None,
+    missing: int = 0,
 ) -> Verdict:
     """By :data:`THRESHOLDS`; what is ``None`` reaches no threshold.
 
@@ -159,14 +173,16 @@ def verdict(
         windows: tests that were run.
         trades: closed in all of them.
         out_of_sample_growth: final over starting balance of the stitched equity.
-        share: of profitable tests.
+        share: of profitable tests among those run.
         wfe: walk-forward efficiency.
+        missing: windows without a test.
     """
-    if undecided(windows, trades) or share is None:
+    if undecided(windows, trades, missing) or share is None:
         return "undecided"
     if not out_of_sample_growth > 1:
         return "failed"
-    robust = wfe is not None and wfe >= ROBUST_EFFICIENCY and share >= ROBUST_SHARE
+    profitable = share * windows / (windows + missing)
+    robust = wfe is not None and wfe >= ROBUST_EFFICIENCY and profitable >= ROBUST_SHARE
     return "robust" if robust else "weak"
 
 

@@ -114,7 +114,8 @@ def result_of(request: WalkForwardRequest, walked: list[Walked], ledger: int) ->
     share = analytics.profitable_share(outside)
     growth = float(equity[-1] / start)
     trades = sum(window.test.trades for window in tested if window.test)
-    said = analytics.verdict(len(tested), trades, growth, share, found.value)
+    missing = len(walked) - len(tested)
+    said = analytics.verdict(len(tested), trades, growth, share, found.value, missing)
     undefined = {} if found.reason is None else {"efficiency": found.reason}
     if share is None:
         undefined["profitable_share"] = "no window was tested"
@@ -166,7 +167,7 @@ def _findings(
     findings = [
         f"{profitable} of {len(tested)} tests were profitable; together they returned {growth - 1:.2%}"
     ]
-    too_little = analytics.undecided(len(tested), trades)
+    too_little = analytics.undecided(len(tested), trades, len(walked) - len(tested))
     if too_little is not None:
         findings.insert(0, too_little)
     if found.value is not None:
