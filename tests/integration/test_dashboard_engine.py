@@ -7,6 +7,7 @@ import asyncio
 import contextlib
 import io
 import os
+import shutil
 import signal
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
@@ -457,14 +458,26 @@ async def test_code_that_is_not_pinned_is_named(bench: Bench) -> None:
     assert outcome.engine["jesse"] == "3.5.3"
 
 
+def mark_as_ours(folder: Path) -> None:
+    folder.mkdir()
+    text = f"# jesse-mcp made {folder.name} for one run, and removes it afterwards.\n"
+    (folder / "_jesse_mcp_temporary.py").write_text(text)
+
+
 async def test_identity_is_known_while_jesse_is_away(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     abandoned, young = "Old_mcp_1600000000_0123abcd", temporary_name("Young")
     for name in (abandoned, young):
-        (bench.strategies / name).mkdir()
+        mark_as_ours(bench.strategies / name)
+    of_the_user = bench.strategies / "Grid_mcp_1600000000_deadbeef"
+    of_the_user.mkdir()
+    (of_the_user / "notes.md").write_text("precious")
     engine = bench.engine()
     identity = await asyncio.to_thread(engine.identity)
-    assert bench.left_in_project() == [young], "what a killed server left behind is removed after a day"
-    (bench.strategies / young).rmdir()
+    left = bench.left_in_project()
+    assert sorted(left) == sorted([young, of_the_user.name]), "only ours, and only after a day"
+    assert (of_the_user / "notes.md").read_text() == "precious"
+    shutil.rmtree(bench.strategies / young)
+    shutil.rmtree(of_the_user)
     assert identity == f"Jesse 3.5.3 at {bench.host.url}"
     monkeypatch.setattr(bench.client, "get", None)
     assert engine.identity() == identity

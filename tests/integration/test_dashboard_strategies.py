@@ -1,5 +1,6 @@
 """The strategy store over a real Jesse's project."""
 
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -111,6 +112,10 @@ def test_what_is_no_strategy(store: DashboardStrategyStore, folder: Path, tmp_pa
     (folder / "EmptyFolder").mkdir()
     temporary = folder / temporary_name("Trend")
     temporary.mkdir()
+    mark = f"# jesse-mcp made {temporary.name} for one run, and removes it afterwards.\n"
+    (temporary / "_jesse_mcp_temporary.py").write_text(mark)
+    of_the_user = folder / "Grid_mcp_1600000000_deadbeef"
+    of_the_user.mkdir()
     (folder / "__pycache__").mkdir(exist_ok=True)
     (folder / "Binary").mkdir()
     (folder / "Binary" / "__init__.py").write_bytes(b"\0\0")
@@ -118,7 +123,7 @@ def test_what_is_no_strategy(store: DashboardStrategyStore, folder: Path, tmp_pa
     (folder / "Linked").symlink_to(tmp_path)
     names = store.names()
     assert "__pycache__" not in names
-    assert not [name for name in names if "_mcp_" in name]
+    assert [name for name in names if "_mcp_" in name] == [of_the_user.name]
     for name, code in {
         "EmptyFolder": ErrorCode.STRATEGY_INVALID,
         "Binary": ErrorCode.STRATEGY_INVALID,
@@ -135,4 +140,5 @@ def test_what_is_no_strategy(store: DashboardStrategyStore, folder: Path, tmp_pa
     assert caught.value.code is ErrorCode.STRATEGY_NOT_FOUND
     assert "EmptyFolder" in str(caught.value.hint)
     (folder / "Linked").unlink()
-    temporary.rmdir()
+    shutil.rmtree(temporary)
+    of_the_user.rmdir()

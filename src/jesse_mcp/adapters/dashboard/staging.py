@@ -14,6 +14,8 @@ from jesse_mcp.domain.errors import ErrorCode, ResearchError
 _ENGINE_SIDE = Path(__file__).parents[2] / "engine_side"
 #: Modules of the engine's side that complete and check hyperparameters, under names that do not clash.
 _CHECKS = {"failures": "_jesse_mcp_failures", "hyperparameters": "_jesse_mcp_hyperparameters"}
+#: A file in every folder of ours, written before all others: a name alone is no leave to remove anything.
+_MARK = "_jesse_mcp_temporary.py"
 _ABANDONED_SECONDS = 86_400.0
 _SUBCLASS = """
 
@@ -130,6 +132,7 @@ class StagedStrategies:
     def _write(self, name: str, used: str, absent: bool) -> None:
         overrides = self._run.request.hyperparameters
         folder = f"{STRATEGIES}/{name}/"
+        self._project.write(_mark_path(used), _mark(used), True)
         if absent:
             code = self._run.source[main_module(name)]
             for path, text in self._run.source.items():
@@ -164,8 +167,24 @@ def remove_abandoned(client: DashboardClient) -> None:
     """Remove what runs left in Jesse's project that could not tidy up. Raises as the client's calls."""
     project = JesseProject(client)
     for name in client.get("/strategy/all")["strategies"]:
-        if is_temporary(name) and age(name) > _ABANDONED_SECONDS:
+        if is_temporary(name) and age(name) > _ABANDONED_SECONDS and is_ours(project, name):
             project.remove(f"{STRATEGIES}/{name}")
+
+
+def is_ours(project: JesseProject, name: str) -> bool:
+    """Whether a run of ours put this strategy into Jesse's project, and not the user.
+
+    Asks Jesse only when the name is of the kind that runs use. Raises as :meth:`JesseProject.text`.
+    """
+    return is_temporary(name) and project.text(_mark_path(name)) == _mark(name)
+
+
+def _mark_path(used: str) -> str:
+    return f"{STRATEGIES}/{used}/{_MARK}"
+
+
+def _mark(used: str) -> str:
+    return f"# jesse-mcp made {used} for one run, and removes it afterwards.\n"
 
 
 def _check_class(name: str, code: str | None) -> None:

@@ -4,6 +4,7 @@ import httpx2
 
 from jesse_mcp.adapters.dashboard.client import DashboardClient
 from jesse_mcp.adapters.dashboard.project import JesseProject
+from jesse_mcp.adapters.dashboard.staging import is_ours
 from jesse_mcp.adapters.dashboard.temporary_names import is_temporary
 from jesse_mcp.adapters.strategies.changes import check_writable, encoded, is_name, not_found, read_only
 from jesse_mcp.adapters.strategies.folder_store import bundled_strategies, main_module
@@ -32,7 +33,8 @@ class DashboardStrategyStore:
         """
         found = {name: "bundled" for name in self._bundled.children(STRATEGIES) if is_name(name)}
         folders = self._client.get("/strategy/all")["strategies"]
-        found |= {name: "user" for name in folders if is_name(name) and not is_temporary(name)}
+        project = JesseProject(self._client)
+        found |= {name: "user" for name in folders if is_name(name) and not is_ours(project, name)}
         return dict(sorted(found.items()))
 
     def read(self, name: str) -> str:
