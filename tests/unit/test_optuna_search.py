@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from jesse_mcp.adapters.search import optuna_search as module
 from jesse_mcp.adapters.search.optuna_search import OptunaSearchMethods
 from jesse_mcp.domain.search import (
     Dimension,
@@ -195,6 +196,93 @@ def test_every_value_of_a_range_in_steps_has_its_place(low: object, count: int, 
         value = dimension.value(index)
         assert dimension.index_of(value) == index
         assert math.isclose(float(value), first + index * width, rel_tol=1e-9, abs_tol=1e-9)
+
+
+def same(_number: int, _point: Point) -> Told:
+    return Told(state="complete", values=(1.0,))
+
+
+def _inside(dimension: Dimension, point: Point) -> bool:
+    value = point[dimension.name]
+    if dimension.options is not None:
+        return any(value is option for option in dimension.options)
+    assert dimension.low is not None
+    assert dimension.high is not None
+    return dimension.low <= float(value) <= dimension.high
+
+
+def _dimensions(name: str) -> st.SearchStrategy[Dimension]:
+    lows = st.sampled_from([-7.5, -1.0, 0.2, 3.0, 1e-12, 1e15])
+    smooth = st.builds(
+        lambda low, width: Dimension(name=name, type="float", low=low, high=low + width),
+        lows,
+        st.sampled_from([0.0, 1e-28, 0.7, 40.0]),
+    )
+    steps = st.builds(
+        lambda low, count: Dimension(name=name, type="float", low=low, high=low + count * 0.25, step=0.25),
+        st.sampled_from([-7.5, 0.25, 3.0]),
+        st.integers(0, 3),
+    )
+    whole = st.builds(
+        lambda low, count: Dimension(name=name, type="int", low=low, high=low + count, step=1),
+        st.sampled_from([-3, 2]),
+        st.integers(0, 3),
+    )
+    choice = st.sampled_from([Dimension(name=name, type="choice", options=("a", True, 1))])
+    return st.one_of(smooth, steps, whole, choice)
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    st.sampled_from(SAMPLERS),
+    _dimensions("a"),
+    _dimensions("b"),
+    st.integers(0, 99),
+    st.sampled_from([0, module._ATTEMPTS]),
+)
+def test_every_point_lies_in_the_space_and_an_exhausted_space_ends(
+    sampler: SamplerName, one: Dimension, other: Dimension, seed: int, attempts: int
+) -> None:
+    """Without an attempt of the sampler, every point is drawn in place of a repetition."""
+    space = (one, other)
+    size = size_of(space)
+    if sampler == "grid" and size is None:
+        sampler = "random"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(module, "_ATTEMPTS", attempts)
+        found = proposals(sampler, space, same, trials=40, seed=seed)
+    assert all(_inside(dimension, point) for point in found for dimension in space)
+    assert len({repr(point) for point in found}) == len(found), "no point twice"
+    if size is not None:
+        assert len(found) == min(size, 40)
+
+
+@pytest.mark.parametrize("sampler", SAMPLERS)
+def test_a_range_of_one_value_has_one_point(sampler: SamplerName) -> None:
+    only = Dimension(name="y", type="float", low=0.2, high=0.2)
+    assert (only.size, only.value(0), only.index_of(0.2)) == (1, 0.2, 0)
+    whole = Dimension(name="x", type="int", low=5, high=5, step=1)
+    assert proposals(sampler, (whole, only), same, ahead=1) == [{"x": 5, "y": 0.2}]
+
+
+@pytest.mark.parametrize("sampler", ["tpe", "random", "cmaes", "nsga2"])
+def test_a_continuous_range_of_two_numbers_ends(sampler: SamplerName) -> None:
+    narrow = Dimension(name="y", type="float", low=1.0, high=math.nextafter(1.0, 2))
+    found = proposals(sampler, (narrow,), same, ahead=1)
+    assert sorted(number(point, "y") for point in found) == [1.0, math.nextafter(1.0, 2)]
+
+
+def test_the_last_points_of_a_large_space_are_found() -> None:
+    space = (Dimension(name="x", type="int", low=1, high=1500, step=1),)
+    found = proposals("random", space, same, trials=2000)
+    assert sorted(number(point, "x") for point in found) == list(range(1, 1501))
+
+
+def test_a_grid_of_more_points_than_a_machine_word_counts_is_sampled() -> None:
+    space = tuple(Dimension(name=f"x{n}", type="int", low=1, high=50, step=1) for n in range(12))
+    found = proposals("grid", space, same, trials=30)
+    assert len({repr(point) for point in found}) == 30
+    assert found == proposals("grid", space, same, trials=30)
 
 
 def test_options_that_are_equal_in_python_are_told_apart() -> None:

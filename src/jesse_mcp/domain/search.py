@@ -17,7 +17,7 @@ class Dimension(Value):
     """The values one hyperparameter may take: a range in steps, a continuous range, or options.
 
     ``low``, ``high`` (inclusive) and ``step`` are set for ``int`` and ``float``; a ``float`` without a step
-    is continuous. ``options`` is set for ``choice`` alone.
+    is continuous, unless ``low`` equals ``high``. ``options`` is set for ``choice`` alone.
     """
 
     name: str
@@ -34,18 +34,21 @@ class Dimension(Value):
             return len(self.options)
         if self.low is None or self.high is None:
             raise ValueError(f"{self.name} has neither a range nor options")
+        if self.low == self.high:
+            return 1
         if self.step is None:
             return None
         return int((Decimal(str(self.high)) - Decimal(str(self.low))) // Decimal(str(self.step))) + 1
 
     def value(self, index: int) -> HyperparameterValue:
-        """The value at ``index`` (0 to ``size`` - 1) of a range in steps or of options.
+        """The value at ``index`` (0 to ``size`` - 1) of a range that is not continuous, or of options.
 
         Counted in decimals, so that 0.05 in steps of 0.05 gives 0.15 and not its neighbour.
         """
         if self.options is not None:
             return self.options[index]
-        exact = Decimal(str(self.low)) + index * Decimal(str(self.step))
+        # Index 0 is all there is of a single value, which needs no step.
+        exact = Decimal(str(self.low)) + index * Decimal(str(self.step or 0))
         return int(exact) if self.type == "int" else float(exact)
 
     def index_of(self, value: HyperparameterValue) -> int:
@@ -54,6 +57,8 @@ class Dimension(Value):
             # True equals 1, and is another option.
             kinds = [(type(option), option) for option in self.options]
             return kinds.index((type(value), value))
+        if self.low == self.high:
+            return 0
         return int((Decimal(str(value)) - Decimal(str(self.low))) / Decimal(str(self.step)))
 
 

@@ -1,6 +1,7 @@
 """Every point of a space, or as many of them as there may be trials."""
 
 import random
+import sys
 
 from jesse_mcp.domain.search import Point, SearchSetup, Told, point_at, size_of
 
@@ -16,11 +17,8 @@ class GridSearch:
         size = size_of(setup.space)
         if size is None:
             raise ValueError("a continuous range has no grid")
-        whole = range(size)
-        # A sample for reproducible research, not a secret.
-        chosen = whole if size <= setup.trials else random.Random(setup.seed).sample(whole, setup.trials)  # noqa: S311
         self._space = setup.space
-        self._left = iter(chosen)
+        self._left = iter(range(size) if size <= setup.trials else _sampled(size, setup.trials, setup.seed))
 
     def ask(self) -> Point | None:
         index = next(self._left, None)
@@ -28,3 +26,15 @@ class GridSearch:
 
     def tell(self, number: int, told: Told) -> None:
         """Nothing follows from it."""
+
+
+def _sampled(size: int, count: int, seed: int) -> list[int]:
+    # A sample for reproducible research, not a secret.
+    source = random.Random(seed)  # noqa: S311
+    if size <= sys.maxsize:
+        return source.sample(range(size), count)
+    # Python cannot sample a range it cannot count; out of so many, hardly one is drawn twice.
+    chosen: dict[int, None] = {}
+    while len(chosen) < count:
+        chosen[source.randrange(size)] = None
+    return list(chosen)

@@ -6,13 +6,15 @@ import warnings
 from typing import Any
 
 from jesse_mcp.adapters.search.grid import GridSearch
-from jesse_mcp.domain.search import Dimension, Point, SearchSetup, Space, Told, size_of
+from jesse_mcp.domain.search import Dimension, Point, SearchSetup, Space, Told, point_at, size_of
 from jesse_mcp.ports.search import Search
 
 #: Fewer say little: the evaluator compares the best tenth with the rest.
 MIN_FOR_IMPORTANCE = 20
 # Proposals in a row that may be repetitions before a point is drawn at random.
 _ATTEMPTS = 8
+# Points drawn at random in a row that may be repetitions: so many are only where next to nothing is left.
+_DRAWS = 1000
 _VIOLATION = "violation"
 
 
@@ -68,27 +70,55 @@ class _OptunaSearch:
         if len(self._proposed) == self._size:
             return None
         trial = self._new_trial()
+        if trial is None:
+            return None
         self._trials.append(trial)
         return {d.name: _value(d, trial.params[d.name]) for d in self._setup.space}
 
     def _new_trial(self) -> Any:
-        """A backtest gives the same again, so a point that was proposed before is given back unused."""
+        """A backtest gives the same again, so a point that was proposed before is given back unused.
+
+        ``None`` when there is no other point.
+        """
         for _ in range(_ATTEMPTS):
             trial = self._study.ask(self._distributions)
             if self._is_new(trial):
                 return trial
             self._study.tell(trial, state=self._states.FAIL)
-        self._study.enqueue_trial(self._untried())
+        untried = self._untried()
+        if untried is None:
+            return None
+        self._study.enqueue_trial(untried)
         trial = self._study.ask(self._distributions)
         self._proposed.add(self._coordinates(trial.params))
         return trial
 
-    def _untried(self) -> dict[str, int]:
-        while True:
-            # Only a space in steps repeats itself.
-            point = {d.name: self._random.randrange(d.size or 1) for d in self._setup.space}
+    def _untried(self) -> dict[str, float] | None:
+        space = self._setup.space
+        for _ in range(_DRAWS):
+            point = {d.name: self._drawn(d) for d in space}
             if self._coordinates(point) not in self._proposed:
                 return point
+        if self._size is None:
+            # A continuous range may be so narrow that few floating point numbers lie in it.
+            return None
+        # Of one point more than were proposed, in any order, one is new.
+        first = self._random.randrange(self._size)
+        for offset in range(len(self._proposed) + 1):
+            found = point_at(space, (first + offset) % self._size)
+            point = {d.name: _coordinate(d, found) for d in space}
+            if self._coordinates(point) not in self._proposed:
+                return point
+        return None
+
+    def _drawn(self, dimension: Dimension) -> float:
+        low, high, size = dimension.low, dimension.high, dimension.size
+        if size is not None:
+            return self._random.randrange(size)
+        if low is None or high is None:
+            raise ValueError(f"{dimension.name} has neither a range nor options")
+        # Rounding may lead a unit in the last place beyond.
+        return min(max(self._random.uniform(low, high), low), high)
 
     def _is_new(self, trial: Any) -> bool:
         coordinates = self._coordinates(trial.params)
