@@ -49,7 +49,9 @@ def test_a_space_narrows_what_is_declared_to_what_it_names() -> None:
 def test_a_range_beyond_the_declared_one_is_searched_and_named() -> None:
     space = space_of(DECLARED, {}, ranges({"period": {"max": 80, "step": 5}}))
     assert space == (Dimension(name="period", type="int", low=5, high=80, step=5),)
-    assert beyond(DECLARED, space) == ("period",)
+    assert beyond(DECLARED, space) == ("period 5 to 80 (declared 5 to 50)",)
+    options = space_of(DECLARED, {}, ranges({"period": {"options": [10, 500]}}))
+    assert beyond(DECLARED, options) == ("period 10 | 500 (declared 5 to 50)",)
 
 
 def test_without_a_readable_declaration_the_space_says_everything() -> None:
@@ -68,6 +70,10 @@ def test_without_a_readable_declaration_the_space_says_everything() -> None:
         ({"width": {"step": -1}}, "width has a step of -1"),
         ({"period": {"step": 0.5}}, "period has 0.5 in its range, but takes whole numbers"),
         ({"width": {"step": 1e-12}}, "more than 1e9 steps"),
+        ({"period": {"min": -1e308, "max": 1e308}}, "period has -1e+308 in its range"),
+        ({"width": {"min": -1e308, "max": 1e308}}, "width has -1e+308 in its range"),
+        ({"width": {"max": 1.1e15}}, "width has 1.1e+15 in its range"),
+        ({"width": {"step": 1e300}}, "width has 1e+300 in its range"),
         ({"mode": {"options": []}}, "mode has no options"),
         ({"mode": {"options": ["fast", "fast"]}}, "mode has an option twice"),
         ({"mode": {"options": ["medium"]}}, "mode has the option 'medium'"),

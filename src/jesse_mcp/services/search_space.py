@@ -10,8 +10,11 @@ from jesse_mcp.domain.errors import ErrorCode, ResearchError
 from jesse_mcp.domain.model import Value
 from jesse_mcp.domain.search import Dimension, Space
 from jesse_mcp.domain.strategies import HyperparameterInfo
+from jesse_mcp.services.declared_ranges import declared_range, is_outside
 
 Declared = tuple[HyperparameterInfo, ...]
+#: Up to here floating point numbers still tell whole numbers apart.
+_LARGEST = 1e15
 
 
 class Range(Value):
@@ -73,12 +76,13 @@ def space_of(
 
 
 def beyond(declared: Declared | None, space: Space) -> tuple[str, ...]:
-    """Names searched outside the range their strategy declares."""
+    """What is searched outside the range its strategy declares, with both ranges."""
     infos = {info.name: info for info in declared or ()}
     return tuple(
-        dimension.name
+        f"{dimension.name} {_shown(dimension)} (declared {declared_range(info)})"
         for dimension in space
-        if (info := infos.get(dimension.name)) is not None and _outside(info, dimension)
+        if (info := infos.get(dimension.name)) is not None
+        and any(is_outside(info, value) for value in dimension.options or (dimension.low, dimension.high))
     )
 
 
@@ -127,6 +131,9 @@ def _dimension(name: str, info: HyperparameterInfo | None, asked: Range) -> Dime
 
 
 def _check_range(name: str, low: float, high: float, step: float | None) -> None:
+    huge = [number for number in (low, high, step) if number is not None and abs(number) > _LARGEST]
+    if huge:
+        raise _fault(name, f"{huge[0]:g} in its range", f"give numbers from {-_LARGEST:g} to {_LARGEST:g}")
     if low > high:
         raise _fault(name, f"min {low:g} above max {high:g}", "swap them")
     if step is not None and step <= 0:
@@ -173,12 +180,10 @@ def _has_range(info: HyperparameterInfo) -> bool:
     )
 
 
-def _outside(info: HyperparameterInfo, dimension: Dimension) -> bool:
-    if dimension.low is None or dimension.high is None:
-        return False
-    lowest = -math.inf if info.min is None else info.min
-    highest = math.inf if info.max is None else info.max
-    return dimension.low < lowest or dimension.high > highest
+def _shown(dimension: Dimension) -> str:
+    if dimension.options is not None:
+        return " | ".join(str(option) for option in dimension.options)
+    return f"{dimension.low:g} to {dimension.high:g}"
 
 
 def _check_names(argument: str, given: Iterable[str], infos: Mapping[str, HyperparameterInfo]) -> None:
