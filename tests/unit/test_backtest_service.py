@@ -341,6 +341,26 @@ async def test_what_an_engine_could_not_do_is_a_warning(desk: Desk) -> None:
     assert "there are no daily balances: the log was cut" in answer.run.warnings
     assert "part of the code is not pinned: desk_rules: imported" in answer.run.warnings
 
+async def test_a_hyperparameter_out_of_its_declared_range_is_pointed_out(desk: Desk) -> None:
+    declaration = """
+    def hyperparameters(self):
+        return [
+            {"name": "period", "type": int, "min": 2, "max": 60, "default": 7},
+            {"name": "mode", "type": "categorical", "options": ["slow", "fast"], "default": "slow"},
+        ]
+"""
+    desk.strategies.write("Mine", CODE + declaration, overwrite=True)
+    answer = await desk.backtest(hyperparameters={"period": 500, "mode": "idle"})
+    assert answer.run is not None
+    assert {
+        "Mine: period is 500, outside of what it declares, 2 to 60",
+        "Mine: mode is idle, outside of what it declares, slow | fast",
+    } <= set(answer.run.warnings)
+    inside = await desk.backtest(hyperparameters={"period": 60, "mode": "fast"})
+    assert inside.run is not None
+    assert not any("declares" in warning for warning in inside.run.warnings)
+
+
 
 async def test_the_end_defaults_to_the_last_full_day(desk: Desk) -> None:
     answer = await desk.backtest(end_date=None)

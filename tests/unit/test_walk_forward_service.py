@@ -261,6 +261,13 @@ async def test_a_test_without_balances_is_no_test(desk: Desk) -> None:
     assert found.counts["tested"] == 2
 
 
+async def test_what_is_beyond_the_declared_range_is_said_with_both(desk: Desk) -> None:
+    found = await desk.result(trials=3, space={"period": {"min": 8, "max": 12}})
+    assert any("its strategy declares: period 8 to 12 (declared 1 to 9)" in said for said in found.warnings)
+    fixed = await desk.result(trials=0, sampler="tpe", backtest={"hyperparameters": {"period": 40}})
+    assert "Mine: period is 40, outside of what it declares, 1 to 9" in fixed.warnings
+
+
 async def test_every_window_searches_with_a_seed_of_its_own(desk: Desk) -> None:
     """A draw of two of nine points from one seed would be the same two in every window."""
     found = await desk.result(trials=2, seed=5)

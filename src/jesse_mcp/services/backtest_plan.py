@@ -18,6 +18,7 @@ from jesse_mcp.ports.engine import BacktestEngine
 from jesse_mcp.ports.strategy_store import StrategyStore
 from jesse_mcp.services.backtest_request import BacktestArguments, complete, parsed_routes
 from jesse_mcp.services.candle_slices import CandleSlicer, period, series_of
+from jesse_mcp.services.declared_ranges import outside_declared
 from jesse_mcp.services.missing_candles import missing_candles
 from jesse_mcp.services.validation import validate_source
 
@@ -118,7 +119,9 @@ class BacktestPlanner:
             if request.start_ms % (timeframe_minutes(timeframe) * MINUTE_MS)
         ]
         for name in dict.fromkeys(route.strategy for route in request.routes):
-            warnings += _pointed_out(name, self._report(name, run.source[_module(name)]))
+            report = self._report(name, run.source[_module(name)])
+            warnings += outside_declared(name, report.hyperparameters, request.hyperparameters)
+            warnings += _pointed_out(name, report)
         return warnings
 
     def _validated(self, name: str, code: str) -> ValidationReport:

@@ -11,7 +11,7 @@ from jesse_mcp.services.backtest_request import BacktestArguments
 from jesse_mcp.services.campaign import Campaign
 from jesse_mcp.services.objectives import Objective, parse_objectives
 from jesse_mcp.services.resumption import pins
-from jesse_mcp.services.search_space import Range, beyond, space_of, union
+from jesse_mcp.services.search_space import Declared, Range, beyond, space_of, union
 
 MAX_TRIALS = 10_000
 MAX_IN_FLIGHT = 64
@@ -116,7 +116,7 @@ def complete_request(arguments: OptimizationArguments, campaign: Campaign) -> Op
         pruning=arguments.pruning,
         in_flight=arguments.in_flight,
         pinned=pins(plan),
-        warnings=tuple(_warnings(arguments, plan, space, beyond(declared, space), test_start)),
+        warnings=(*_warnings(plan, test_start), *of_space(arguments, space, declared)),
     )
 
 
@@ -203,19 +203,22 @@ def _check_pruning(
         )
 
 
-def _warnings(
-    arguments: OptimizationArguments,
-    plan: Plan,
-    space: Space,
-    outside: tuple[str, ...],
-    test_start: int | None,
-) -> list[str]:
+def _warnings(plan: Plan, test_start: int | None) -> list[str]:
     warnings = list(plan.warnings)
     if test_start is None:
         warnings.append(
             "there is no test period: every number is from the data that chose it, so how much of it is luck "
             "is unknown"
         )
+    return warnings
+
+
+def of_space(
+    arguments: OptimizationArguments | OptimizationRequest, space: Space, declared: Declared | None
+) -> list[str]:
+    """What has to be said of where a search looks."""
+    warnings = []
+    outside = beyond(declared, space)
     if outside:
         warnings.append(f"searched beyond the range its strategy declares: {', '.join(outside)}")
     size = size_of(space)

@@ -1,6 +1,5 @@
 """Where a search looks: what strategies declare, narrowed or replaced by what the caller says."""
 
-import math
 from collections.abc import Iterable, Mapping
 
 from pydantic import Field, FiniteFloat

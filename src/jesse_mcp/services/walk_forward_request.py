@@ -17,9 +17,10 @@ from jesse_mcp.services.optimization_request import (
     OptimizationArguments,
     OptimizationRequest,
     complete_request,
+    of_space,
 )
 from jesse_mcp.services.resumption import pins
-from jesse_mcp.services.search_space import Range
+from jesse_mcp.services.search_space import Range, union
 
 MAX_WINDOWS = 100
 MAX_RUNS = 20_000
@@ -120,13 +121,14 @@ def complete_walk(arguments: WalkForwardArguments, campaign: Campaign) -> WalkFo
             f"at most {MAX_WINDOWS} windows and {MAX_RUNS} runs: give longer steps or fewer trials",
         )
     search = _search(arguments, backtest, windows[0], campaign)
+    of_search = [] if search is None else of_space(search, search.space, union(campaign.declared(plan)))
     return WalkForwardRequest(
         backtest=backtest,
         windows=windows,
         rule=_rule(arguments),
         search=search,
         pinned=pins(plan),
-        warnings=(*plan.warnings, *_warnings(arguments, windows, end)),
+        warnings=(*plan.warnings, *of_search, *_warnings(arguments, windows, end)),
     )
 
 
