@@ -437,3 +437,18 @@ async def test_candles_that_change_under_a_search_end_it(tmp_path: Path) -> None
         assert caught.value.message == "since this job began, the candles of the period changed"
         result = await desk.optimize(trials=20)
     assert result.counts["trials"] == 20
+
+
+async def test_what_many_cells_say_of_their_candles_is_said_once(tmp_path: Path) -> None:
+    async with opened(tmp_path) as desk:
+        key = SeriesKey(exchange=EXCHANGE, symbol="BTC-USDT")
+        rows = desk.candles.read(key)
+        rows[2_000:, 1:5] *= 1.538
+        desk.candles.write(key, rows, "jump")
+        cells: list[dict[str, Any]] = [{"hyperparameters": {"x": x}} for x in range(1, 5)]
+        for cached in (0, 4):
+            answer = await desk.batches.run(BASE, cells, wait_seconds=60)
+            assert answer.result is not None
+            assert answer.result.cached == cached
+            (said,) = (text for text in answer.result.warnings if "outlier" in text)
+            assert said.startswith("BTC-USDT on Binance Spot: 1 price outlier (+5")

@@ -2,6 +2,8 @@
 
 import asyncio
 import json
+import os
+import threading
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +19,7 @@ from jesse_mcp.adapters.storage.ledger import SqlTrialLedger
 from jesse_mcp.adapters.storage.runs import SqlRunStore
 from jesse_mcp.adapters.strategies.catalog import load_catalog
 from jesse_mcp.adapters.strategies.folder_store import FolderStrategyStore
-from jesse_mcp.analytics.monte_carlo import ResamplingMethod, simulate
+from jesse_mcp.analytics.monte_carlo import ResamplingMethod, Simulations, simulate
 from jesse_mcp.analytics.synthetic import synthetic_candles
 from jesse_mcp.domain.backtests import EngineOutcome, EngineRun, EquityPoint, Trade
 from jesse_mcp.domain.candles import SeriesKey
@@ -25,13 +27,14 @@ from jesse_mcp.domain.errors import ErrorCode, ResearchError
 from jesse_mcp.domain.jobs import JobState
 from jesse_mcp.ports.engine import ProgressCallback
 from jesse_mcp.services import monte_carlo as module
+from jesse_mcp.services import monte_carlo_request as request_module
 from jesse_mcp.services.backtest_plan import BacktestPlanner
 from jesse_mcp.services.backtest_request import BacktestArguments
 from jesse_mcp.services.backtests import BacktestService
 from jesse_mcp.services.campaign import CampaignService
 from jesse_mcp.services.candle_quality import CandleQualityService
 from jesse_mcp.services.experiments import ExperimentRunner
-from jesse_mcp.services.jobs import JobService
+from jesse_mcp.services.jobs import JobReporter, JobService
 from jesse_mcp.services.monte_carlo import MonteCarloAnswer, MonteCarloService
 from jesse_mcp.services.monte_carlo_report import MonteCarloResult
 from jesse_mcp.services.monte_carlo_request import MonteCarloArguments
@@ -195,6 +198,18 @@ async def desk(tmp_path: Path) -> AsyncIterator[Desk]:
     yield Desk(service, backtests, engine, jobs, runs, ledger, strategies, candles)
     await jobs.close()
     database.close()
+
+
+@pytest.mark.parametrize("method", ["trades_shuffle", "returns_block", "candles"])
+async def test_what_the_run_said_of_its_candles_is_a_finding(desk: Desk, method: str) -> None:
+    key = SeriesKey(exchange=EXCHANGE, symbol="BTC-USDT")
+    rows = desk.candles.read(key)
+    rows[2_000:, 1:5] *= 1.538
+    desk.candles.write(key, rows, "jump")
+    findings = (await desk.result(await desk.run(), method)).findings
+    (said,) = (text for text in findings if "BTC-USDT" in text)
+    assert said.startswith(f"BTC-USDT on {EXCHANGE}: 1 price outlier (+5")
+    assert said.endswith("at 2024-01-02T09:20Z)")
 
 
 @pytest.mark.parametrize("method", ["trades_shuffle", "trades_bootstrap"])
@@ -433,3 +448,72 @@ async def test_cancelling_ends_a_simulation_in_its_thread(
     assert (await desk.jobs.cancel(answer.job_id)).state is JobState.CANCELLED
     async with asyncio.timeout(30):
         await ended.wait()
+
+
+@pytest.mark.parametrize(
+    ("method", "kind"), [("trades_bootstrap", "6 closed trades"), ("returns_block", "6 daily returns")]
+)
+async def test_more_draws_than_an_analysis_may_have_are_refused(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch, method: str, kind: str
+) -> None:
+    monkeypatch.setattr(request_module, "MAX_DRAWS", 100)
+    run_id = await desk.run()
+    error = await desk.refused(run_id, method, simulations=17)
+    assert error.code is ErrorCode.INVALID_ARGUMENT
+    assert error.message == f"simulations is 17, each of {kind}: more than 100 draws"
+    assert error.hint == "give simulations=16 at most"
+    assert (await desk.result(run_id, method, simulations=16)).simulations == 16
+
+
+def test_a_thousand_million_draws_are_the_most() -> None:
+    arguments = MonteCarloArguments(run_id="r", method="trades_shuffle", simulations=10_000)
+    request_module.check_draws(arguments, 100_000)
+    with pytest.raises(ResearchError, match="100,001 closed trades: more than 1,000,000,000") as caught:
+        request_module.check_draws(arguments, 100_001)
+    assert caught.value.hint == "give simulations=9999 at most"
+    with pytest.raises(ResearchError) as caught:
+        request_module.check_draws(arguments, 10**9 + 1)
+    assert caught.value.hint == "analyse a shorter run"
+
+
+async def test_an_analysis_tells_its_progress_a_hundred_times_at_most(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told: list[float | None] = []
+
+    def chunks(*arguments: Any, progress: Any, **options: Any) -> Simulations:
+        for number in range(1, 5001):
+            progress(number / 5000)
+        return simulate(*arguments, **options)
+
+    run_id = await desk.run()
+    monkeypatch.setattr(module, "simulate", chunks)
+    monkeypatch.setattr(JobReporter, "progress", lambda _self, fraction, _message: told.append(fraction))
+    await desk.result(run_id, "trades_shuffle", simulations=10)
+    assert told == pytest.approx([step / 100 for step in range(1, 101)], abs=0.001)
+
+
+async def test_simulations_leave_threads_to_other_calls(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    cores = min(os.cpu_count() or 1, module._MOST_AT_ONCE)
+    release, under_way = threading.Event(), threading.Semaphore(cores)
+    begun: list[bool] = []
+
+    def held(*arguments: Any, progress: Any, **options: Any) -> Simulations:
+        begun.append(under_way.acquire(blocking=False))
+        release.wait()
+        under_way.release()
+        return simulate(*arguments, progress=progress, **options)
+
+    run_id = await desk.run()
+    monkeypatch.setattr(module, "simulate", held)
+    try:
+        async with asyncio.timeout(30):
+            answers = [await desk.ask(run_id, "trades_shuffle", wait_seconds=0, seed=n) for n in range(40)]
+            assert (await desk.jobs.page(kind="monte_carlo"))[1] == 40
+            waiting = await desk.jobs.cancel(answers[-1].job_id)
+            assert (waiting.state, waiting.started_at) == (JobState.CANCELLED, None)
+    finally:
+        release.set()
+    for answer in answers[:-1]:
+        assert (await desk.jobs.wait(answer.job_id, 60)).state is JobState.DONE
+    assert begun == [True] * 39
