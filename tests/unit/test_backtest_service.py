@@ -314,6 +314,18 @@ async def test_frozen_prices_are_pointed_out(desk: Desk) -> None:
     assert any("BTC-USDT on Binance Spot" in w and "120" in w for w in answer.run.warnings)
 
 
+async def test_wicks_are_pointed_out_with_the_largest(desk: Desk) -> None:
+    key = SeriesKey(exchange=EXCHANGE, symbol="BTC-USDT")
+    rows = desk.candles.read(key)
+    rows[2_000, 3] = 3 * rows[2_000, 1:3].max()
+    rows[2_100, 4] = 0.2 * rows[2_100, 1:3].min()
+    desk.candles.write(key, rows, "wicks")
+    answer = await desk.backtest()
+    assert answer.run is not None
+    said = "BTC-USDT on Binance Spot: 2 long wicks (largest +200.00% at 2024-01-02T09:20Z)"
+    assert said in answer.run.warnings
+
+
 async def test_a_run_over_gaps_says_so(desk: Desk) -> None:
     key = SeriesKey(exchange=EXCHANGE, symbol="BTC-USDT")
     day = 86_400_000
