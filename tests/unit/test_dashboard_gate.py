@@ -86,3 +86,25 @@ def test_a_link_is_not_followed(tmp_path: Path) -> None:
         pass
     assert caught.value.code is ErrorCode.STORAGE_FAILED
     assert not (tmp_path / "elsewhere").exists()
+
+
+def test_a_suspended_process_is_not_waited_for_for_ever(tmp_path: Path) -> None:
+    gate = RequestGate(URL, tmp_path, patience=0.05)
+    code = (
+        "import os, pathlib, signal, sys; from jesse_mcp.adapters.dashboard.gate import RequestGate\n"
+        "with RequestGate(sys.argv[1], pathlib.Path(sys.argv[2])).beside_others():\n"
+        "    print('held', flush=True); os.kill(os.getpid(), signal.SIGSTOP)"
+    )
+    process = subprocess.Popen([sys.executable, "-c", code, URL, str(tmp_path)], stdout=subprocess.PIPE)
+    try:
+        assert process.stdout is not None
+        assert process.stdout.readline() == b"held\n"
+        with pytest.raises(TimeoutError), gate.alone():
+            pass
+        with gate.beside_others():
+            pass
+    finally:
+        process.kill()
+        process.communicate()
+    with RequestGate(URL, tmp_path).alone(), pytest.raises(TimeoutError), gate.beside_others():
+        pass

@@ -58,7 +58,7 @@ def exported(
         try:
             return _downloaded(client, key, arrived)
         except ResearchError as error:
-            if error.code is not ErrorCode.JESSE_UNREACHABLE:
+            if error.code is not ErrorCode.JESSE_UNREACHABLE or error.details.get("kind") == "busy":
                 raise
             # Jesse answers before it reads, so that its own trouble shows as a download that breaks off.
             client.read("/candles/existing")

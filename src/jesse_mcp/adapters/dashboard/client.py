@@ -4,7 +4,7 @@ import json
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -20,6 +20,8 @@ from jesse_mcp.adapters.dashboard.login import Credentials, TokenHolder, refused
 _TIMEOUT = httpx2.Timeout(connect=5.0, read=60.0, write=60.0, pool=30.0)
 #: Seconds for one answer from its first byte to its last.
 _LONGEST_ANSWER = 300.0
+#: Seconds for a download, during which nobody else can ask Jesse anything.
+_LONGEST_DOWNLOAD = 900.0
 _LIMITS = httpx2.Limits(max_connections=16, max_keepalive_connections=8)
 _PAUSES = (0.2, 1.0)
 _TRY_AGAIN = frozenset({502, 503, 504})
@@ -37,6 +39,7 @@ class DashboardClient:
         credentials: a token or a password.
         timeout: overrides the time limits, in seconds.
         longest_answer: seconds one answer may take in all, however steadily it trickles.
+        longest_download: the same for :meth:`stream`.
         transport: what carries the requests; default: the network.
         locks: a folder that the processes speaking to this Jesse share; default: in the user's cache.
     """
@@ -48,6 +51,7 @@ class DashboardClient:
         timeout: httpx2.Timeout = _TIMEOUT,
         *,
         longest_answer: float = _LONGEST_ANSWER,
+        longest_download: float = _LONGEST_DOWNLOAD,
         transport: httpx2.BaseTransport | None = None,
         locks: Path | None = None,
     ) -> None:
@@ -57,6 +61,7 @@ class DashboardClient:
         self._gate = RequestGate(self.url, locks)
         self._timeout = timeout
         self._longest_answer = longest_answer
+        self._longest_download = longest_download
         self._http = httpx2.Client(
             base_url=self.url,
             timeout=timeout,
@@ -125,14 +130,15 @@ class DashboardClient:
     def stream(self, path: str, fields: dict[str, str]) -> Iterator[Iterator[bytes]]:
         """The body of a form POST that answers with a download, in pieces. Raises as :meth:`call`.
 
-        Such routes want the token as the form's field ``token``.
+        ``jesse_unreachable`` also when other requests do not make room for it, or when it takes longer than
+        15 minutes in all. Such routes want the token as the form's field ``token``.
         """
         for attempt in range(2):
             used = self._token_within(None)
             try:
-                with self._gate.alone(), self._opened(path, {**fields, "token": used}) as response:
+                with self._alone(), self._opened(path, {**fields, "token": used}) as response:
                     if response.is_success and "text/csv" in response.headers.get("content-type", ""):
-                        yield response.iter_bytes()
+                        yield self._in_time(response)
                         return
                     response.read()
             except httpx2.RequestError as error:
@@ -248,11 +254,29 @@ class DashboardClient:
 
     @contextmanager
     def _alongside(self, end: float | None) -> Iterator[None]:
-        try:
-            with self._gate.beside_others(end):
-                yield
-        except TimeoutError:
-            raise failures.waiting(self.url) from None
+        with ExitStack() as stack:
+            try:
+                stack.enter_context(self._gate.beside_others(end))
+            except TimeoutError:
+                raise failures.waiting(self.url) from None
+            yield
+
+    @contextmanager
+    def _alone(self) -> Iterator[None]:
+        with ExitStack() as stack:
+            try:
+                stack.enter_context(self._gate.alone())
+            except TimeoutError:
+                raise failures.waiting_to_download(self.url, self._gate.patience) from None
+            yield
+
+    def _in_time(self, response: httpx2.Response) -> Iterator[bytes]:
+        most = self._longest_download
+        end = time.monotonic() + most
+        for piece in response.iter_bytes():
+            if time.monotonic() > end:
+                raise httpx2.ReadTimeout(f"it took more than {most:g} s in all", request=response.request)
+            yield piece
 
     def _exchanged_now(
         self, end: float | None, patience: float | None, request: dict[str, Any]

@@ -18,6 +18,8 @@ import platformdirs
 from jesse_mcp.domain.errors import ErrorCode, ResearchError
 
 _PAUSE = 0.01
+#: Seconds. A process that was stopped keeps its lock, and nobody is to wait for it for ever.
+_PATIENCE = 120.0
 
 
 class RequestGate:
@@ -27,9 +29,11 @@ class RequestGate:
         url: of Jesse.
         folder: where the locks are, made when it is missing; default: in the user's cache. They stay there:
             to remove a lock is to lose who waits for it.
+        patience: seconds to wait for others where no end is given.
     """
 
-    def __init__(self, url: str, folder: Path | None = None) -> None:
+    def __init__(self, url: str, folder: Path | None = None, patience: float = _PATIENCE) -> None:
+        self.patience = patience
         name = hashlib.sha256(url.encode()).hexdigest()[:16]
         if folder is None:
             folder = Path(platformdirs.user_cache_dir("jesse-mcp", appauthor=False)) / "locks"
@@ -41,12 +45,14 @@ class RequestGate:
         """For a request.
 
         Args:
-            end: on the monotonic clock; how long to wait for a download that is going on.
+            end: on the monotonic clock; how long to wait for a download that is going on, or for one that
+                waits itself.
 
         Raises:
             TimeoutError: it went on for longer.
             ResearchError: ``storage_failed``.
         """
+        end = time.monotonic() + self.patience if end is None else end
         # Whoever waits to be alone holds the door, so that it gets its turn.
         with _held(self._door, fcntl.LOCK_SH, end):
             room = _acquired(self._room, fcntl.LOCK_SH, end)
@@ -57,13 +63,19 @@ class RequestGate:
 
     @contextmanager
     def alone(self) -> Iterator[None]:
-        """For a download. Raises: ResearchError: ``storage_failed``."""
-        with _held(self._door, fcntl.LOCK_EX, None), _held(self._room, fcntl.LOCK_EX, None):
+        """For a download.
+
+        Raises:
+            TimeoutError: other requests or downloads went on for longer than the patience.
+            ResearchError: ``storage_failed``.
+        """
+        end = time.monotonic() + self.patience
+        with _held(self._door, fcntl.LOCK_EX, end), _held(self._room, fcntl.LOCK_EX, end):
             yield
 
 
 @contextmanager
-def _held(path: Path, kind: int, end: float | None) -> Iterator[None]:
+def _held(path: Path, kind: int, end: float) -> Iterator[None]:
     lock = _acquired(path, kind, end)
     try:
         yield
@@ -71,7 +83,7 @@ def _held(path: Path, kind: int, end: float | None) -> Iterator[None]:
         os.close(lock)
 
 
-def _acquired(path: Path, kind: int, end: float | None) -> int:
+def _acquired(path: Path, kind: int, end: float) -> int:
     """An open file whose closing gives the lock back."""
     try:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -87,7 +99,7 @@ def _acquired(path: Path, kind: int, end: float | None) -> int:
             try:
                 fcntl.flock(opened, kind | fcntl.LOCK_NB)
             except BlockingIOError:
-                if end is not None and time.monotonic() > end:
+                if time.monotonic() > end:
                     raise TimeoutError from None
                 time.sleep(_PAUSE)
             else:
