@@ -1,6 +1,7 @@
 """What might have become of a run: its trades, its returns or its candles drawn again and again."""
 
 import asyncio
+import os
 import threading
 from dataclasses import replace
 from typing import NamedTuple
@@ -20,8 +21,17 @@ from jesse_mcp.services.candle_quality import said_of_candles
 from jesse_mcp.services.candle_scenarios import CandleScenarios
 from jesse_mcp.services.jobs import JobReporter, JobService, ProgressListener, Work
 from jesse_mcp.services.monte_carlo_report import Evidence, MonteCarloResult, balances_differ, report
-from jesse_mcp.services.monte_carlo_request import MonteCarloArguments, check, check_block_length
+from jesse_mcp.services.monte_carlo_request import (
+    MonteCarloArguments,
+    check,
+    check_block_length,
+    check_draws,
+)
 from jesse_mcp.services.resumption import awaited, job_of_kind
+
+#: However many cores there are, threads stay free for other calls and for the heartbeat of the jobs.
+_MOST_AT_ONCE = 16
+_STEPS_OF_PROGRESS = 100
 
 
 class MonteCarloAnswer(Value):
@@ -41,6 +51,8 @@ class MonteCarloService:
         self._runs = runs
         self._scenarios = CandleScenarios(campaigns, runs)
         self._jobs = jobs
+        # More would not be faster, and each holds a thread.
+        self._slots = asyncio.Semaphore(min(os.cpu_count() or 1, _MOST_AT_ONCE))
 
     async def analyse(
         self,
@@ -99,22 +111,25 @@ class MonteCarloService:
 
         values, reason, remarks = _sample(arguments, record, start)
         remarks += said_of_candles(record)
-        if reason is None and arguments.method.startswith("returns"):
-            check_block_length(arguments, len(values))
+        if reason is None:
+            check_draws(arguments, len(values))
+            if arguments.method.startswith("returns"):
+                check_block_length(arguments, len(values))
 
         async def resample(reporter: JobReporter) -> None:
-            reporter.started()
-            found = Evidence(sample_size=len(values), reason=reason, remarks=remarks)
-            if reason is None:
-                simulated = await _simulated(arguments, values, start, reporter)
-                found = Evidence(
-                    sample_size=len(values),
-                    paths=simulated.paths,
-                    original=simulated.original,
-                    block_length=simulated.block_length,
-                    remarks=remarks,
-                )
-            result = await asyncio.to_thread(report, arguments, start, found)
+            async with self._slots:
+                reporter.started()
+                found = Evidence(sample_size=len(values), reason=reason, remarks=remarks)
+                if reason is None:
+                    simulated = await _simulated(arguments, values, start, reporter)
+                    found = Evidence(
+                        sample_size=len(values),
+                        paths=simulated.paths,
+                        original=simulated.original,
+                        block_length=simulated.block_length,
+                        remarks=remarks,
+                    )
+                result = await asyncio.to_thread(report, arguments, start, found)
             reporter.result(result.model_dump(mode="json"))
 
         return resample
@@ -169,10 +184,16 @@ async def _simulated(
     """In a thread, which is told to stop when the job is."""
     loop = asyncio.get_running_loop()
     stop = threading.Event()
+    reported = 0
 
     def told(fraction: float) -> None:
+        nonlocal reported
         if stop.is_set():
             raise InterruptedError
+        step = int(fraction * _STEPS_OF_PROGRESS)
+        if step <= reported:
+            return
+        reported = step
         loop.call_soon_threadsafe(reporter.progress, fraction, "simulating")
 
     def work() -> Simulations:

@@ -17,6 +17,8 @@ DEFAULT_SCENARIOS = 100
 #: Each is a backtest that is run and stored.
 MAX_SCENARIOS = 1_000
 MAX_SIMULATIONS = 1_000_000
+#: Of one analysis: simulations times the trades or daily returns of each; about half a minute.
+MAX_DRAWS = 10**9
 MAX_SEED = 2**31
 _WEEK_OF_MINUTES = 10_080
 
@@ -90,6 +92,18 @@ def check(arguments: MonteCarloArguments) -> None:
     for passed, message, hint in checks:
         if not passed:
             raise _invalid(message, hint)
+
+
+def check_draws(arguments: MonteCarloArguments, sample_size: int) -> None:
+    """Raises: ResearchError: ``invalid_argument`` for more work than one analysis may be."""
+    if arguments.wanted * sample_size <= MAX_DRAWS:
+        return
+    kind = "closed trades" if arguments.method.startswith("trades") else "daily returns"
+    most = MAX_DRAWS // sample_size
+    raise _invalid(
+        f"simulations is {arguments.wanted:,}, each of {sample_size:,} {kind}: more than {MAX_DRAWS:,} draws",
+        f"give simulations={most} at most" if most else "analyse a shorter run",
+    )
 
 
 def check_block_length(arguments: MonteCarloArguments, days: int) -> None:
