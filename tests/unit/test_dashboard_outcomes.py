@@ -203,24 +203,28 @@ def rising(tmp_path: Path) -> tuple[CandleSlice, ...]:
     return (part,)
 
 
-def test_the_balance_of_a_long_and_a_flip_to_short(rising: tuple[CandleSlice, ...]) -> None:
-    """Worked by hand: 1 bought at 110, turned at 130 into 1 short, each filled for a fee of 0.1 %."""
-    trades = [{"orders": [order(10, "buy", 1, 110.0), order(30, "sell", 2, 130.0)]}]
-    log = log_of(
-        ("2024-01-01T00:00:00", 1000.0),
+@pytest.mark.parametrize(
+    ("end", "balance"),
+    [
         ("2024-01-01T00:21:00", 1009.89),  # 1000 - 0.11 + (120 - 110)
         ("2024-01-01T00:41:00", 1009.63),  # 999.89 - 0.26 + 20 - (140 - 130)
-    )
-    curve = daily_balances(REQUEST, rising, trades, log)
+    ],
+)
+def test_the_balance_of_a_long_and_a_flip_to_short(
+    rising: tuple[CandleSlice, ...], end: str, balance: float
+) -> None:
+    """Worked by hand: 1 bought at 110, turned at 130 into 1 short, each filled for a fee of 0.1 %."""
+    trades = [{"orders": [order(10, "buy", 1, 110.0), order(30, "sell", 2, 130.0)]}]
+    curve = daily_balances(REQUEST, rising, trades, log_of(("2024-01-01T00:00:00", 1000.0), (end, balance)))
     assert curve.how == REBUILT
-    assert [point.balance for point in curve.points] == pytest.approx([1000.0, 1009.89, 1009.63], abs=1e-9)
+    assert [point.balance for point in curve.points] == pytest.approx([1000.0, balance], abs=1e-9)
 
 
 def test_the_balance_on_a_spot_exchange(rising: tuple[CandleSlice, ...]) -> None:
     """Worked by hand: of 2 bought at 110 arrive 1.998; of these 1 is sold at 130 for 129.87."""
     spot = REQUEST.model_copy(update={"exchange_type": "spot"})
     trades = [{"orders": [order(10, "buy", 2, 110.0), order(30, "sell", 1, 130.0)]}]
-    log = log_of(("2024-01-01T00:21:00", 1019.76), ("2024-01-01T00:41:00", 1049.59))
+    log = log_of(("2024-01-01T00:21:00", 1019.76), ("2024-01-01T00:41:00", 1049.59))  # a run from 00:21
     curve = daily_balances(spot, rising, trades, log)
     assert curve.how == REBUILT
     expected = [780 + 1.998 * 120, 780 + 129.87 + 0.998 * 140]
@@ -236,7 +240,36 @@ def test_a_curve_that_does_not_agree_is_not_handed_out(rising: tuple[CandleSlice
 
 
 @pytest.mark.parametrize(
-    "log", [None, "", log_of(("2024-01-01T00:00:00", 1.0), ("2024-01-01T00:00:00", 1.0))]
+    ("between", "told"),
+    [
+        ([], True),
+        (["2024-01-02T00:01:00", "2024-01-03T00:01:00"], True),
+        (["2024-01-03T02:00:00"], True),  # no candles in between
+        (["2024-01-01T12:34:56"], False),
+        (["2024-01-02T00:01:00", "2024-01-02T12:00:00"], False),
+        (["2024-01-02T00:01:00", "2024-01-02T00:01:00"], False),
+        (["2024-01-02T12:00:00", "2024-01-02T00:01:00"], False),
+    ],
+)
+def test_a_line_the_strategy_logs_itself_is_no_balance(
+    rising: tuple[CandleSlice, ...], between: list[str], told: bool
+) -> None:
+    request = REQUEST.model_copy(update={"end_ms": START_MS + 3 * DAY_MS})
+    moments = ["2024-01-01T00:00:00", *between, "2024-01-04T00:00:00"]
+    curve = daily_balances(request, rising, [], log_of(*((moment, 1000.0) for moment in moments)))
+    assert bool(curve.points) is told
+    assert told or "strategy has logged" in str(curve.missing)
+
+
+@pytest.mark.parametrize(
+    "log",
+    [
+        None,
+        "",
+        log_of(("2024-01-01T00:00:00", 1.0)),
+        log_of(("2024-01-01T00:00:00", 1.0), ("2024-01-01T00:00:00", 1.0)),
+        log_of(("2024-01-01T00:00:00", 1.0), ("2024-01-05T00:00:00", 1.0)),
+    ],
 )
 def test_no_curve_has_a_reason(rising: tuple[CandleSlice, ...], log: str | None) -> None:
     curve = daily_balances(REQUEST, rising, [], log)

@@ -11,7 +11,7 @@ import numpy as np
 
 from jesse_mcp.domain.backtests import BacktestRequest, CandleSlice, EquityPoint
 from jesse_mcp.domain.candles import CLOSE, TIMESTAMP
-from jesse_mcp.domain.timeframes import MINUTE_MS
+from jesse_mcp.domain.timeframes import DAY_MS, MINUTE_MS
 
 #: Jesse logs each balance as it saves it, rounded to two decimals.
 _SAVED = re.compile(
@@ -156,8 +156,11 @@ def daily_balances(
     if not samples:
         return Curve(missing="Jesse's API returns no daily balances, and the session's log has none")
     moments = [moment for moment, _ in samples]
-    if moments != sorted(set(moments)):
-        return Curve(missing="the session's log does not tell the daily balances of one simulation")
+    if not _saved_by_jesse(moments, request):
+        return Curve(
+            missing="the session's log tells balances of other moments than those at which Jesse saves one: "
+            "the strategy has logged such lines itself, or they are not of one simulation"
+        )
     exact = _rebuilt(request, candles, trades, moments)
     agree = all(abs(ours - logged) <= _ROUNDING for ours, (_, logged) in zip(exact, samples, strict=True))
     balances = exact if agree else [balance for _, balance in samples]
@@ -172,6 +175,22 @@ def saved_balances(log: str) -> list[tuple[int, float]]:
         moment = datetime.fromisoformat(match["time"]).replace(tzinfo=UTC)
         found.append((int(moment.timestamp() * 1000), float(match["balance"])))
     return found
+
+
+def _saved_by_jesse(moments: list[int], request: BacktestRequest) -> bool:
+    """Whether there is one balance of the start, at most one after each day's first minute, one of the end.
+
+    As the simulators of ``backtest_mode`` of Jesse 3.5.3: the next one is due a day after the one before was
+    due, and late where candles are missing or a fast run steps over the moment.
+    """
+    if len(moments) < 2 or moments[0] < request.start_ms:
+        return False
+    due = moments[0] + DAY_MS + MINUTE_MS
+    for moment in moments[1:-1]:
+        if moment < due:
+            return False
+        due += ((moment - due) // DAY_MS + 1) * DAY_MS
+    return moments[-2] < moments[-1] <= request.end_ms
 
 
 def _rebuilt(
