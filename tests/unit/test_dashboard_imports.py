@@ -171,6 +171,16 @@ async def test_nothing_follows_from_silence_about_minutes_an_exchange_no_longer_
     assert store.learnt == [(START + 5 * MINUTE, START + 10 * MINUTE)]
 
 
+async def test_nothing_follows_from_such_silence_after_what_was_there_either() -> None:
+    """Candles up to minute 2 were there; of the next ones the exchange keeps none."""
+    store = Holds(
+        held("2024-01-01T00:00Z", "2024-01-01T00:02Z", 3), held("2024-01-01T00:00Z", "2024-01-01T00:09Z", 5)
+    )
+    client = SaysSo([finished(START, START + 9 * MINUTE)])
+    assert await imported(client, store, "Kraken Pro Spot") == 2
+    assert store.learnt == []
+
+
 @pytest.mark.parametrize(
     ("said", "found", "words"),
     [

@@ -167,12 +167,15 @@ class DashboardImporter:
         """Whatever is missing outside of what was there before, the exchange was asked for."""
         first, end = parse_minute(after.first), parse_minute(after.last) + MINUTE_MS
         kept_from = kept_since(order.exchange, int(self._now() * 1000))
-        start = order.start_ms if kept_from is None else max(order.start_ms, min(kept_from, first))
         if before is None:
-            asked = [(start, end)]
+            asked = [(order.start_ms, end, first)]
         else:
-            asked = [(start, parse_minute(before.first)), (parse_minute(before.last) + MINUTE_MS, end)]
-        for low, high in asked:
+            # Where the first new candle after the old ones is, nobody says: only what is sure to be kept.
+            last = parse_minute(before.last) + MINUTE_MS
+            asked = [(order.start_ms, parse_minute(before.first), first), (last, end, end)]
+        for low, high, arrived in asked:
+            # Nothing follows from the silence about minutes that the exchange no longer keeps.
+            low = low if kept_from is None else max(low, min(kept_from, arrived))  # noqa: PLW2901
             if low < high:
                 self._store.note_answer(order.key(symbol), low, high)
 
