@@ -445,7 +445,7 @@ async def test_what_many_cells_say_of_their_candles_is_said_once(tmp_path: Path)
         rows = desk.candles.read(key)
         rows[2_000:, 1:5] *= 1.538
         desk.candles.write(key, rows, "jump")
-        cells: list[dict[str, Any]] = [{"hyperparameters": {"x": x}} for x in range(1, 5)]
+        cells = tuple({"hyperparameters": {"x": x}} for x in range(1, 5))
         for cached in (0, 4):
             answer = await desk.batches.run(BASE, cells, wait_seconds=60)
             assert answer.result is not None
