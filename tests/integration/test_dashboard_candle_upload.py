@@ -131,13 +131,16 @@ def test_what_jesse_does_not_take(client: DashboardClient, rows: CandleArray, wh
 
 
 def test_an_abandoned_upload_is_removed_by_the_next(client: DashboardClient, rows: CandleArray) -> None:
-    old, young = "JESSEMCP.1600000000.AA-USDT", f"JESSEMCP.{2**33}.BB-USDT"
-    for symbol in (old, young):
+    old, young = "JESSEMCP.1600000000.0123ABCD-USDT", f"JESSEMCP.{2**33}.0123ABCD-USDT"
+    of_the_user = "JESSEMCP.1600000000.AA-USDT"
+    for symbol in (old, young, of_the_user):
         candle_upload._store(client, symbol, rows[:10])
     upload_candles(client, SeriesKey(exchange="Coinbase Spot", symbol="NEXT-USDT"), rows[:10])
-    left = {key.symbol for key in existing_series(client) if is_staging(key)}
-    assert (old in left, young in left) == (False, True)
-    delete_series(client, SeriesKey(exchange=CUSTOM_DATA, symbol=young))
+    left = {key.symbol for key in existing_series(client) if key.exchange == CUSTOM_DATA}
+    assert (old in left, young in left, of_the_user in left) == (False, True, True)
+    assert not is_staging(SeriesKey(exchange=CUSTOM_DATA, symbol=of_the_user))
+    for symbol in (young, of_the_user):
+        delete_series(client, SeriesKey(exchange=CUSTOM_DATA, symbol=symbol))
 
 
 @pytest.mark.parametrize("ours", [True, False], ids=["ours", "of somebody else"])

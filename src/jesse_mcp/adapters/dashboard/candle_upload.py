@@ -1,5 +1,6 @@
 """Our candles into Jesse's database, under the exchange they are wanted for."""
 
+import re
 import secrets
 import time
 from collections.abc import Callable
@@ -20,6 +21,7 @@ ROWS_PER_FILE = 50_000
 COPY_PATIENCE = 900.0
 _ABANDONED_SECONDS = 86_400
 _STAGING = "JESSEMCP"
+_STAGED = re.compile(rf"{_STAGING}\.(\d{{10}})\.[0-9A-F]{{8}}-USDT")
 _HEADER = "timestamp,open,close,high,low,volume\n"
 
 
@@ -78,7 +80,7 @@ def existing_series(client: DashboardClient) -> set[SeriesKey]:
 
 def is_staging(key: SeriesKey) -> bool:
     """Whether this is an upload under way, or one that was abandoned: nothing to show to a user."""
-    return key.exchange == CUSTOM_DATA and key.symbol.startswith(f"{_STAGING}.")
+    return key.exchange == CUSTOM_DATA and _STAGED.fullmatch(key.symbol) is not None
 
 
 def delete_series(client: DashboardClient, key: SeriesKey) -> int:
@@ -147,15 +149,14 @@ def _remove_half(client: DashboardClient, key: SeriesKey, candles: CandleArray) 
 
 
 def _staging_symbol() -> str:
-    return f"{_STAGING}.{int(time.time())}.{secrets.token_hex(4).upper()}-USDT"
+    return f"{_STAGING}.{int(time.time()):010d}.{secrets.token_hex(4).upper()}-USDT"
 
 
 def _remove_abandoned(client: DashboardClient, existing: set[SeriesKey]) -> None:
     """What an upload left whose process was killed; a young one may still be at work."""
     for key in existing:
-        parts = key.symbol.split(".")
-        abandoned = is_staging(key) and len(parts) == 3 and parts[1].isdigit()
-        if abandoned and time.time() - int(parts[1]) > _ABANDONED_SECONDS:
+        match = _STAGED.fullmatch(key.symbol) if is_staging(key) else None
+        if match is not None and time.time() - int(match[1]) > _ABANDONED_SECONDS:
             delete_series(client, key)
 
 
