@@ -14,6 +14,7 @@ from jesse_mcp.server.registration import MAX_OFFSET, add_tool
 from jesse_mcp.services.backtest_request import BacktestArguments
 from jesse_mcp.services.batch_cells import Vary, cells_of
 from jesse_mcp.services.batches import BatchAnswer, paged
+from jesse_mcp.services.objectives import parse_objectives
 from jesse_mcp.services.optimization_answer import OptimizationAnswer
 from jesse_mcp.services.optimization_request import OptimizationArguments
 from jesse_mcp.services.search_space import Range
@@ -55,6 +56,9 @@ def register(server: FastMCP, application: Application) -> None:
 
         Arguments as in backtest are shared by all. A cell that fails has its error in the table.
         """
+        if sort_by is not None:
+            # Before everything is run, not after.
+            parse_objectives((sort_by,))
         given = _given(
             exchange=exchange,
             strategy=strategy,

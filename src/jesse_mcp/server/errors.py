@@ -4,7 +4,7 @@ import json
 import logging
 from collections.abc import Awaitable, Callable
 from functools import wraps
-from typing import ParamSpec, TypeVar
+from typing import Any, ParamSpec, TypeVar
 
 from fastmcp.exceptions import NotFoundError, ToolError, ValidationError
 from fastmcp.server.middleware import CallNext, Middleware, MiddlewareContext
@@ -13,6 +13,7 @@ from mcp.types import CallToolRequestParams
 from pydantic import ValidationError as PydanticValidationError
 
 from jesse_mcp.domain.errors import ErrorCode, ResearchError
+from jesse_mcp.server.argument_hints import hint_for
 
 logger = logging.getLogger("jesse_mcp.server")
 
@@ -57,8 +58,8 @@ class ErrorMiddleware(Middleware):
         except ExpectedToolError as error:
             return failed(error.error)
         except (ValidationError, PydanticValidationError) as error:
-            known = await _arguments_of(context)
-            return failed(_invalid_arguments(context.message.name, known, error))
+            parameters = await _parameters_of(context)
+            return failed(_invalid_arguments(context.message.name, parameters, error))
         except NotFoundError:
             return failed(
                 ResearchError(
@@ -84,11 +85,11 @@ async def _tools_of(context: MiddlewareContext[CallToolRequestParams]) -> list[s
     return [tool.name for tool in await context.fastmcp_context.fastmcp.list_tools()]
 
 
-async def _arguments_of(context: MiddlewareContext[CallToolRequestParams]) -> list[str]:
+async def _parameters_of(context: MiddlewareContext[CallToolRequestParams]) -> dict[str, Any]:
     if context.fastmcp_context is None:
-        return []
+        return {}
     tool = await context.fastmcp_context.fastmcp.get_tool(context.message.name)
-    return [] if tool is None else list(tool.parameters["properties"])
+    return {} if tool is None else tool.parameters
 
 
 def failed(error: ResearchError) -> ToolResult:
@@ -112,22 +113,23 @@ def _root(error: BaseException) -> BaseException:
     return error
 
 
-def _invalid_arguments(tool: str, known: list[str], error: Exception) -> ResearchError:
+def _invalid_arguments(tool: str, parameters: dict[str, Any], error: Exception) -> ResearchError:
     cause = error if isinstance(error, PydanticValidationError) else error.__cause__
     if not isinstance(cause, PydanticValidationError):
         return ResearchError(ErrorCode.INVALID_ARGUMENT, f"{tool}: {error}", hint=f"see the schema of {tool}")
+    entries = cause.errors(include_url=False, include_context=False)
     problems = [
         {
             "argument": ".".join(str(part) for part in entry["loc"]),
             "problem": entry["msg"],
             "received": _clipped(repr(entry["input"]), _MAX_RECEIVED),
         }
-        for entry in cause.errors(include_url=False, include_context=False)
+        for entry in entries
     ]
     first = problems[0]
     return ResearchError(
         ErrorCode.INVALID_ARGUMENT,
         f"{tool}: argument {first['argument']}: {first['problem']}; received {first['received']}",
-        hint=f"correct it and call {tool} again; its arguments are: {', '.join(known) or 'none'}",
+        hint=hint_for(tool, parameters, entries[0]["type"], entries[0]["loc"]),
         details={"problems": problems},
     )

@@ -92,7 +92,9 @@ def parse_objectives(metrics: tuple[str, ...]) -> tuple[Objective, ...]:
 def _objective(text: str) -> Objective:
     name, colon, direction = text.partition(":")
     if name not in METRICS:
-        close = difflib.get_close_matches(name, METRICS, n=1)
+        # A name cut short is meant as it begins: "sharpe" is nearer to smart_sharpe in letters.
+        begun = [metric for metric in METRICS if name and metric.startswith(name.lower())]
+        close = begun or difflib.get_close_matches(name, METRICS, n=1)
         meant = f"did you mean {close[0]!r}? " if close else ""
         raise _invalid(f"there is no metric {name!r}", f"{meant}metrics are: {', '.join(METRICS)}")
     if not colon:
