@@ -353,6 +353,7 @@ async def test_what_an_engine_could_not_do_is_a_warning(desk: Desk) -> None:
     assert "there are no daily balances: the log was cut" in answer.run.warnings
     assert "part of the code is not pinned: desk_rules: imported" in answer.run.warnings
 
+
 async def test_a_hyperparameter_out_of_its_declared_range_is_pointed_out(desk: Desk) -> None:
     declaration = """
     def hyperparameters(self):
@@ -371,7 +372,6 @@ async def test_a_hyperparameter_out_of_its_declared_range_is_pointed_out(desk: D
     inside = await desk.backtest(hyperparameters={"period": 60, "mode": "fast"})
     assert inside.run is not None
     assert not any("declares" in warning for warning in inside.run.warnings)
-
 
 
 async def test_the_end_defaults_to_the_last_full_day(desk: Desk) -> None:
