@@ -494,6 +494,36 @@ async def test_a_jesse_that_was_never_there(bench: Bench) -> None:
     nowhere.close()
 
 
+async def test_a_helper_file_that_changes_while_the_run_goes_on(bench: Bench) -> None:
+    path = "strategies/Helped/__init__.py"
+    code = bench.run(name="Helped").source[path].replace("import os", "from . import rules\nimport os")
+    bench.store.write("Helped", code, overwrite=True)
+    rules = bench.strategies / "Helped" / "rules.py"
+    rules.write_text("LIMIT = 1\n")
+    run = bench.run(name="Helped", source=bench.store.source(frozenset({"Helped"})).files)
+
+    def edit(_fraction: float, message: str) -> None:
+        if message == "loading":
+            rules.write_text("LIMIT = 2\n")
+
+    error = await failure_of(bench.dashboard.run(run, edit))
+    assert error.code is ErrorCode.RUN_REJECTED
+    assert error.details["path"] == "strategies/Helped/rules.py"
+    assert "while the run" in error.message
+
+
+async def test_other_candles_in_jesse_than_those_pinned_are_told_of(bench: Bench, tmp_path: Path) -> None:
+    run = bench.run()
+    (part,) = run.candles
+    rows = np.fromfile(part.path, dtype="<f8").reshape(-1, 6)
+    rows[:, 1:5] *= 1.5
+    rows.tofile(tmp_path / "pinned")
+    pinned = part.model_copy(update={"path": str(tmp_path / "pinned")})
+    doubted = await bench.dashboard.run(run.model_copy(update={"candles": (pinned,)}), silent)
+    assert "run it again" in doubted.engine["candles_doubtful"]
+    assert "candles_doubtful" not in (await bench.dashboard.run(run, silent)).engine
+
+
 async def test_the_worker_is_killed_from_outside(bench: Bench) -> None:
     task = asyncio.create_task(bench.dashboard.run(bench.run(SLOW, "before"), silent))
     await until(bench.workers, "the run never started")

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from jesse_mcp.adapters.dashboard import outcomes
+from jesse_mcp.adapters.dashboard.contradictions import contradiction
 from jesse_mcp.adapters.dashboard.equity import LOGGED, REBUILT, Curve, daily_balances, saved_balances
 from jesse_mcp.adapters.dashboard.run_request import (
     description_of,
@@ -237,6 +238,26 @@ def test_a_curve_that_does_not_agree_is_not_handed_out(rising: tuple[CandleSlice
     curve = daily_balances(REQUEST, rising, trades, log)
     assert curve.how == LOGGED
     assert [point.balance for point in curve.points] == [1000.0, 1009.87]
+
+
+@pytest.mark.parametrize(
+    ("kind", "price", "how", "words"),
+    [
+        ("futures", 110.0, REBUILT, None),
+        ("futures", 110.0, LOGGED, "do not follow"),
+        ("spot", 110.0, LOGGED, None),
+        ("spot", 99.0, REBUILT, "between 99 and 99"),
+        ("futures", 2_000.0, REBUILT, "between 100 and 1539"),
+    ],
+)
+def test_other_candles_than_the_pinned_ones_are_told_of(
+    rising: tuple[CandleSlice, ...], kind: str, price: float, how: str, words: str | None
+) -> None:
+    request = REQUEST.model_copy(update={"exchange_type": kind})
+    trades = [{"orders": [order(10, "buy", 1, price)]}]
+    found = contradiction(request, rising, trades, Curve(how=how))
+    assert found is None if words is None else words in str(found)
+    assert contradiction(request, rising, [], Curve()) is None
 
 
 @pytest.mark.parametrize(

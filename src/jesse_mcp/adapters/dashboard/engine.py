@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 
 from jesse_mcp.adapters.dashboard import outcomes
 from jesse_mcp.adapters.dashboard.client import DashboardClient
+from jesse_mcp.adapters.dashboard.contradictions import contradiction
 from jesse_mcp.adapters.dashboard.equity import daily_balances
 from jesse_mcp.adapters.dashboard.events import EventStream, Subscription
 from jesse_mcp.adapters.dashboard.following import Following, StalledError
@@ -181,6 +182,7 @@ class DashboardEngine:
             failure.details["session_url"] = engine["session_url"]
             raise failure
         _check_what_ran(session, staged, following)
+        await asyncio.to_thread(staged.check_unchanged)
         simulated = session["execution_duration"] or 0.0
         elapsed = time.monotonic() - began
         return await asyncio.to_thread(
@@ -197,6 +199,9 @@ class DashboardEngine:
         timings: dict[str, float],
     ) -> EngineOutcome:
         curve = daily_balances(run.request, run.candles, session["trades"], log)
+        doubt = contradiction(run.request, run.candles, session["trades"], curve)
+        if doubt:
+            engine = {**engine, "candles_doubtful": doubt}
         return outcomes.to_outcome(run, session, staged.names, curve, log, engine, timings)
 
     def _start(self, run: EngineRun, staged: StagedStrategies, following: Following) -> None:

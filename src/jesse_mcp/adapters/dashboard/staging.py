@@ -75,6 +75,8 @@ class StagedStrategies:
         #: Name in Jesse to the text of its main module.
         self.modules: dict[str, str] = {}
         self._folders: list[str] = []
+        #: Path in Jesse's project to the text the run is to read there.
+        self._placed: dict[str, str] = {}
 
     def put(self) -> None:
         """Check what is there and write what is not.
@@ -104,6 +106,26 @@ class StagedStrategies:
             self._project.remove(self._folders[-1])
             self._folders.pop()
 
+    def check_unchanged(self) -> None:
+        """Compare every pinned file again, after the run; one that was changed and restored does not show.
+
+        Raises:
+            ResearchError: ``run_rejected`` when a file is not what it was, and what
+                :meth:`DashboardClient.call` raises.
+        """
+        for path, text in self._placed.items():
+            if self._project.text(path) != text:
+                raise ResearchError(
+                    ErrorCode.RUN_REJECTED,
+                    f"{path} was changed in Jesse's project while the run that uses it went on",
+                    hint="run it again: the run is then planned with the new code",
+                    details={"path": path},
+                )
+
+    def _put_file(self, path: str, text: str) -> None:
+        self._project.write(path, text, True)
+        self._placed[path] = text
+
     def _absent(self) -> set[str]:
         """Strategies of the run that Jesse does not have; everything else must be there and equal."""
         absent = {name for name in self.names if self._project.text(main_module(name)) is None}
@@ -127,6 +149,7 @@ class StagedStrategies:
                     hint="call again: the run is then planned with the new code",
                     details={"path": path},
                 )
+            self._placed[path] = text
         return absent
 
     def _write(self, name: str, used: str, absent: bool) -> None:
@@ -137,7 +160,7 @@ class StagedStrategies:
             code = self._run.source[main_module(name)]
             for path, text in self._run.source.items():
                 if path.startswith(folder) and path != main_module(name):
-                    self._project.write(f"{STRATEGIES}/{used}/{path.removeprefix(folder)}", text, True)
+                    self._put_file(f"{STRATEGIES}/{used}/{path.removeprefix(folder)}", text)
         else:
             code = f"from {STRATEGIES}.{name} import {name}\n"
         if overrides:
@@ -154,13 +177,13 @@ class StagedStrategies:
             code = f"{code.rstrip()}\n\n\n{used} = type({used!r}, ({name},), {{'__module__': __name__}})\n"
         self.modules[used] = code
         # Last, so that nobody finds half a strategy.
-        self._project.write(main_module(used), code, True)
+        self._put_file(main_module(used), code)
 
     def _write_checks(self, used: str) -> None:
         for module, called in _CHECKS.items():
             text = (_ENGINE_SIDE / f"{module}.py").read_text()
             text = text.replace("from failures import", f"from .{_CHECKS['failures']} import")
-            self._project.write(f"{STRATEGIES}/{used}/{called}.py", text, True)
+            self._put_file(f"{STRATEGIES}/{used}/{called}.py", text)
 
 
 def remove_abandoned(client: DashboardClient) -> None:
