@@ -669,7 +669,17 @@ print('six', end='')
 async def test_the_log_of_a_flood_is_bounded(laboratory: Laboratory, make_run: MakeRun) -> None:
     outcome = await laboratory.run(make_run(probe("print('x' * 50_000_000)\nprint('the end')")))
     assert outcome.log_tail.endswith("x\nthe end\n")
+    assert "[cut: only the last 16384 bytes were kept]\nxxx" in outcome.log_tail
     assert len(outcome.log_tail) < 64 * 1024
+
+
+async def test_a_log_of_many_entries_says_that_it_was_cut(laboratory: Laboratory, make_run: MakeRun) -> None:
+    many = "self.index == 0 and [self.log(f'entry {number} of it') for number in range(250)]"
+    tail = (await laboratory.run(make_run(probe(many)))).log_tail
+    said, *lines = tail.splitlines()
+    assert said == "[cut: only the last 200 entries were kept]"
+    assert sum(line.startswith("2024-01-") for line in lines) == 200, "some entries have many lines"
+    assert "entry 0 of it" not in tail
 
 
 async def test_a_failed_run_shows_what_was_logged_and_printed_before(

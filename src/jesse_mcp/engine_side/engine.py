@@ -61,7 +61,11 @@ class Capture:
 
 def _last_log_lines() -> str:
     entries = sorted(store.logs.info[-_LOG_LINES:], key=lambda entry: entry["timestamp"])
-    return "\n".join(f"{jh.timestamp_to_time(e['timestamp'])[:19]} {e['message']}" for e in entries)
+    lines = [f"{jh.timestamp_to_time(e['timestamp'])[:19]} {e['message']}" for e in entries]
+    cut = (
+        [f"[cut: only the last {_LOG_LINES} entries were kept]"] if len(store.logs.info) > _LOG_LINES else []
+    )
+    return "\n".join([*cut, *lines])
 
 
 def warm_up() -> dict[str, str]:

@@ -64,7 +64,7 @@ class _Run:
             "fraction": self.fraction,
             "still": time.monotonic() - self.moved,
             "exit": None if ended is None else [ended["code"], ended["signal"], ended["max_rss_kb"]],
-            "log": bytes(self.log[-_LOG_TAIL:]).decode(errors="replace"),
+            "log": _kept(self.log),
         }
 
 
@@ -257,6 +257,12 @@ def _closing(descriptor: int) -> Iterator[None]:
         os.close(descriptor)
 
 
+def _kept(log: bytearray) -> str:
+    """The end of a log, with a first line that says so when it is not everything."""
+    cut = f"[cut: only the last {_LOG_TAIL} bytes were kept]\n" if len(log) > _LOG_TAIL else ""
+    return cut + bytes(log[-_LOG_TAIL:]).decode(errors="replace")
+
+
 def _read_log(descriptor: int, log: bytearray, seconds: float) -> bool:
     """Read what there is, and until the last writer is gone when ``seconds`` allow; False at the end."""
     deadline = time.monotonic() + seconds
@@ -274,5 +280,6 @@ def _read_log(descriptor: int, log: bytearray, seconds: float) -> bool:
         unread -= len(chunk)
         log += chunk
         if len(log) > 2 * _LOG_TAIL:
-            del log[:-_LOG_TAIL]
+            # One byte more than is shown, so that what was cut stays known.
+            del log[: -_LOG_TAIL - 1]
     return True

@@ -232,4 +232,5 @@ def _log_tail(log: str | None) -> str:
             entries.append(f"{match['time']} {line[match.end() :]}")
         elif entries:
             entries[-1] += f"\n{line}"
-    return "\n".join(entries[-_LOG_LINES:])
+    cut = [f"[cut: only the last {_LOG_LINES} entries were kept]"] if len(entries) > _LOG_LINES else []
+    return "\n".join([*cut, *entries[-_LOG_LINES:]])

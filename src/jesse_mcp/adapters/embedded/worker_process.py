@@ -34,10 +34,13 @@ class LogTail:
     def add(self, chunk: bytes) -> None:
         self._data += chunk
         if len(self._data) > 2 * _LOG_TAIL:
-            del self._data[:-_LOG_TAIL]
+            # One byte more than is shown, so that what was cut stays known.
+            del self._data[: -_LOG_TAIL - 1]
 
     def text(self) -> str:
-        return bytes(self._data[-_LOG_TAIL:]).decode(errors="replace")
+        """What was kept, with a first line that says so when it is not everything."""
+        cut = f"[cut: only the last {_LOG_TAIL} bytes were kept]\n" if len(self._data) > _LOG_TAIL else ""
+        return cut + bytes(self._data[-_LOG_TAIL:]).decode(errors="replace")
 
 
 class LogPipe(asyncio.Protocol):
