@@ -189,6 +189,8 @@ def _outcome_warnings(outcome: EngineOutcome) -> tuple[str, ...]:
         warnings.append(f"there are no daily balances: {outcome.equity_missing_reason}")
     if "not_pinned" in outcome.engine:
         warnings.append(f"part of the code is not pinned: {outcome.engine['not_pinned']}")
+    if "candles_doubtful" in outcome.engine:
+        warnings.append(f"the run may have been on other candles: {outcome.engine['candles_doubtful']}")
     return tuple(warnings)
 
 
