@@ -13,6 +13,17 @@ from typing import Any
 import numpy as np
 import pytest
 import pytest_asyncio
+
+from jesse_mcp.adapters.candles.file_reader import CandleFiles
+from jesse_mcp.adapters.embedded.engine import EmbeddedEngine
+from jesse_mcp.analytics.synthetic import synthetic_candles
+from jesse_mcp.domain.backtests import (
+    BacktestRequest,
+    EngineOutcome,
+    EngineRun,
+    Trade,
+)
+from jesse_mcp.domain.errors import ResearchError
 from parity_cases import (
     BUNDLED,
     DAY_MS,
@@ -27,17 +38,6 @@ from parity_cases import (
     covering_cases,
     request_of,
 )
-
-from jesse_mcp.adapters.candles.file_reader import CandleFiles
-from jesse_mcp.adapters.embedded.engine import EmbeddedEngine
-from jesse_mcp.analytics.synthetic import synthetic_candles
-from jesse_mcp.domain.backtests import (
-    BacktestRequest,
-    EngineOutcome,
-    EngineRun,
-    Trade,
-)
-from jesse_mcp.domain.errors import ResearchError
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
