@@ -270,7 +270,11 @@ async def http_server(surroundings: dict[str, str]) -> AsyncIterator[str]:
 
 
 _VOLATILE = re.compile(r"(run|job|trial)_[a-z2-7]{12}|\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d+Z")
-_VARYING = {"owner", "home", "free_disk_mb", "timings_seconds", "progress", "message", "state", "log_tail"}
+_VARYING = {
+    *("owner", "home", "free_disk_mb", "timings_seconds"),
+    # How far a job has come.
+    *("progress", "message", "state", "log_tail", "started_at"),
+}
 
 
 def comparable(value: Any) -> Any:

@@ -105,8 +105,9 @@ def _copy(source: int, target: socket.socket) -> None:
 async def _serve_http(server: "FastMCP", listener: socket.socket) -> None:
     host, port = listener.getsockname()[:2]
     shown = f"[{host}]" if ":" in host else host
-    Console(stderr=True, highlight=False).print(f"serving MCP at http://{shown}:{port}/mcp", soft_wrap=True)
+    # Whoever reads the line may send a signal at once.
     _stop_gently()
+    Console(stderr=True, highlight=False).print(f"serving MCP at http://{shown}:{port}/mcp", soft_wrap=True)
     with suppress(asyncio.CancelledError):
         await server.run_http_async(
             show_banner=False,
@@ -127,17 +128,21 @@ def _stop_gently() -> None:
 
     While uvicorn serves it handles SIGTERM and SIGINT itself, and raises them again when it is done, which
     must not end the process before the jobs and the engine are closed. Before it serves, the start is
-    cancelled.
+    cancelled. In between, a signal may have come before uvicorn's handlers and be heard of here after them:
+    then it is raised once more, as the one that uvicorn does not take for impatience.
     """
     task = asyncio.current_task()
     seen = False
 
     def stop(number: signal.Signals) -> None:
         nonlocal seen
-        served = getattr(signal.getsignal(number), "__name__", "") == "handle_exit"
-        if not served and not seen and task is not None:
-            task.cancel()
+        if seen:
+            return
         seen = True
+        if getattr(signal.getsignal(number), "__name__", "") == "handle_exit":
+            signal.raise_signal(signal.SIGTERM)
+        elif task is not None:
+            task.cancel()
 
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
