@@ -18,6 +18,7 @@ from jesse_mcp.domain.catalog import JesseCatalog
 from jesse_mcp.domain.errors import ErrorCode, ResearchError
 from jesse_mcp.domain.exchanges import resolve_exchange
 from jesse_mcp.ports.candle_store import CandleStore
+from jesse_mcp.services.analysis_source import AnalysisSources
 from jesse_mcp.services.backtest_plan import BacktestPlanner
 from jesse_mcp.services.backtests import BacktestService
 from jesse_mcp.services.batches import BatchService
@@ -28,6 +29,7 @@ from jesse_mcp.services.candle_quality import CandleQualityService
 from jesse_mcp.services.candles import CandleService
 from jesse_mcp.services.experiments import ExperimentRunner
 from jesse_mcp.services.jobs import JobService
+from jesse_mcp.services.market_bars import MarketReader
 from jesse_mcp.services.monte_carlo import MonteCarloService
 from jesse_mcp.services.optimization import OptimizationService
 from jesse_mcp.services.runs import RunService
@@ -73,6 +75,9 @@ class Application:
             lambda name: resolve_exchange(name, self.catalog).name,
         )
         self.runs = RunService(runs)
+        self.analysis_sources = AnalysisSources(
+            runs, MarketReader(candle_store), lambda name: resolve_exchange(name, self.catalog).name
+        )
         planner = BacktestPlanner(strategy_store, candle_store, self.catalog, self.engine)
         experiments = ExperimentRunner(self.engine, runs, ledger, CandleQualityService(candle_store))
         self.backtests = BacktestService(planner, experiments, self.jobs)

@@ -110,7 +110,7 @@ class CandleSlicer:
         return ResearchError(
             ErrorCode.CANDLES_MISSING,
             f"no candles of {key} are stored{wanted}",
-            hint=_import_call(key, start, end if self._store.fills_gaps else None),
+            hint=import_call(key, start, end if self._store.fills_gaps else None),
             details={"exchange": key.exchange, "symbol": key.symbol},
         )
 
@@ -154,10 +154,10 @@ class CandleSlicer:
     def _filling(self, key: SeriesKey, warm_start: int, request: BacktestRequest) -> str | None:
         """The call that brings what lacks; ``None`` when there is none."""
         if self._store.fills_gaps:
-            return _import_call(key, warm_start, request.end_ms)
+            return import_call(key, warm_start, request.end_ms)
         stored = self._store.summary(key)
         if stored is None:
-            return _import_call(key, warm_start, None)
+            return import_call(key, warm_start, None)
         last = parse_minute(stored.last) + MINUTE_MS
         if parse_minute(stored.first) <= warm_start and last >= request.end_ms:
             return None
@@ -235,7 +235,7 @@ def warm_up_start(request: BacktestRequest) -> int:
     return first
 
 
-def _import_call(key: SeriesKey, start_ms: int | None, end_ms: int | None) -> str:
+def import_call(key: SeriesKey, start_ms: int | None, end_ms: int | None) -> str:
     series = f"exchange={key.exchange!r}, symbol={key.symbol!r}"
     dates = "start_date=..." if start_ms is None else f"start_date={iso_date(start_ms)!r}"
     if start_ms is not None and end_ms is not None:
