@@ -30,6 +30,7 @@ class Backend:
         market_data: what exchanges are asked through.
         importer: brings candles of exchanges into the store; ``None``: page by page from ``market_data``.
         embedded: the engine on this machine, for what another one cannot do.
+        instead: what a run says that is asked for on ``embedded``; ``None`` when that is ``engine``.
         origin: a running Jesse whose candles can be copied into the store, if one is known.
         warm: makes the first run start sooner; raises ``ResearchError``.
         close: stops every process and lets go of every connection; idempotent.
@@ -43,6 +44,7 @@ class Backend:
     embedded: EmbeddedEngine
     warm: Callable[[], Awaitable[None]]
     close: Callable[[], Awaitable[None]]
+    instead: str | None = None
     origin: SeriesOrigin | None = None
 
 
@@ -108,7 +110,8 @@ def ray_backend(settings: Settings) -> Backend:
         await engine.close()
         await local.close()
 
-    return replace(local, engine=engine, warm=engine.warm, close=close)
+    instead = "engine='embedded': run on the machine of this server, not on the Ray cluster"
+    return replace(local, engine=engine, warm=engine.warm, close=close, instead=instead)
 
 
 def dashboard_backend(settings: Settings) -> Backend:
@@ -139,6 +142,10 @@ def dashboard_backend(settings: Settings) -> Backend:
         embedded=embedded,
         warm=engine.warm,
         close=close,
+        instead=(
+            f"engine='embedded': run on the machine of this server, not in Jesse at {client.url}, "
+            "on copies of its candles and code"
+        ),
     )
 
 

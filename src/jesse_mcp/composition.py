@@ -13,7 +13,7 @@ from jesse_mcp.adapters.storage.ledger import SqlTrialLedger
 from jesse_mcp.adapters.storage.owner import owner_id, owner_is_dead
 from jesse_mcp.adapters.storage.runs import SqlRunStore
 from jesse_mcp.adapters.strategies.catalog import load_catalog
-from jesse_mcp.backends import backend
+from jesse_mcp.backends import Backend, backend
 from jesse_mcp.domain.catalog import JesseCatalog
 from jesse_mcp.domain.errors import ErrorCode, ResearchError
 from jesse_mcp.domain.exchanges import resolve_exchange
@@ -27,6 +27,7 @@ from jesse_mcp.services.candle_import import CandleImportService
 from jesse_mcp.services.candle_pull import CandlePullService
 from jesse_mcp.services.candle_quality import CandleQualityService
 from jesse_mcp.services.candles import CandleService
+from jesse_mcp.services.engine_choice import EmbeddedBeside
 from jesse_mcp.services.experiments import ExperimentRunner
 from jesse_mcp.services.jobs import JobService
 from jesse_mcp.services.market_bars import MarketReader
@@ -78,8 +79,10 @@ class Application:
         self.analysis_sources = AnalysisSources(
             runs, MarketReader(candle_store), lambda name: resolve_exchange(name, self.catalog).name
         )
-        planner = BacktestPlanner(strategy_store, candle_store, self.catalog, self.engine)
-        experiments = ExperimentRunner(self.engine, runs, ledger, CandleQualityService(candle_store))
+        beside = _embedded_beside(self.backend)
+        planner = BacktestPlanner(strategy_store, candle_store, self.catalog, self.engine, beside)
+        quality = CandleQualityService(candle_store)
+        experiments = ExperimentRunner(self.engine, runs, ledger, quality, beside)
         self.backtests = BacktestService(planner, experiments, self.jobs)
         campaigns = CampaignService(planner, experiments)
         self.batches = BatchService(campaigns, self.jobs)
@@ -137,6 +140,10 @@ def make_home(home: Path) -> None:
             f"the home folder {home} cannot be made: {error.strerror}",
             hint="set JESSE_MCP_HOME to a folder you may write to",
         ) from error
+
+
+def _embedded_beside(backend: Backend) -> EmbeddedBeside | None:
+    return None if backend.instead is None else EmbeddedBeside(backend.embedded, backend.instead)
 
 
 def _why_no_origin(settings: Settings) -> str:

@@ -10,6 +10,8 @@ ExchangeType = Literal["spot", "futures"]
 LeverageMode = Literal["cross", "isolated"]
 GapPolicy = Literal["refuse", "observed"]
 HyperparameterValue = bool | int | float | str
+#: What the settings name, or what runs on the machine of the server whatever they name.
+EngineChoice = Literal["configured", "embedded"]
 PipelineName = Literal["moving_block_bootstrap", "gaussian_noise", "gaussian_resampler"]
 
 

@@ -8,6 +8,7 @@ from pydantic import Field, FiniteFloat
 from jesse_mcp.composition import Application
 from jesse_mcp.domain.backtests import (
     DataRoute,
+    EngineChoice,
     ExchangeType,
     GapPolicy,
     LeverageMode,
@@ -65,6 +66,10 @@ def register(server: FastMCP, application: Application) -> None:
                 "exchange itself has, up to 1 %"
             ),
         ] = None,
+        engine: Annotated[
+            EngineChoice,
+            Field(description="embedded: run here, on copies of a running Jesse's candles and code"),
+        ] = "configured",
         title: Annotated[str | None, Field(max_length=200)] = None,
         use_cache: Annotated[
             bool, Field(description="false runs again even if this exact experiment is stored")
@@ -97,6 +102,7 @@ def register(server: FastMCP, application: Application) -> None:
             fast_mode=fast_mode,
             benchmark=benchmark,
             gaps=gaps,
+            engine=engine,
         )
         return await application.backtests.backtest(
             arguments,

@@ -23,7 +23,7 @@ from jesse_mcp.services.walk_forward_request import WalkForwardArguments
 
 Settings = Annotated[
     dict[str, Any] | None,
-    Field(description="any other argument of backtest: routes, fee, leverage, hyperparameters, ..."),
+    Field(description="any other argument of backtest: routes, fee, engine, hyperparameters, ..."),
 ]
 Resume = Annotated[
     str | None, Field(description="job_id alone: its answer, or what is left of it when it was interrupted")

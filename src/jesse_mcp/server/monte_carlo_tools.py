@@ -6,7 +6,7 @@ from fastmcp import Context, FastMCP
 from pydantic import Field, FiniteFloat
 
 from jesse_mcp.composition import Application
-from jesse_mcp.domain.backtests import PipelineName
+from jesse_mcp.domain.backtests import EngineChoice, PipelineName
 from jesse_mcp.server.progress import notifier
 from jesse_mcp.server.registration import add_tool
 from jesse_mcp.services.monte_carlo import MonteCarloAnswer
@@ -41,6 +41,7 @@ def register(server: FastMCP, application: Application) -> None:
             dict[str, FiniteFloat] | None,
             Field(description="batch_size in minutes; sigmas in price units for gaussian_noise"),
         ] = None,
+        engine: Annotated[EngineChoice, Field(description="of candles; as in backtest")] = "configured",
         wait_seconds: Annotated[
             float, Field(ge=0, le=600, description="then the job goes on: follow it with job_get")
         ] = 45,
@@ -60,6 +61,7 @@ def register(server: FastMCP, application: Application) -> None:
             quantiles=DEFAULT_QUANTILES if quantiles is None else tuple(quantiles),
             pipeline=pipeline,
             pipeline_parameters=pipeline_parameters,
+            engine=engine,
         )
         return await application.monte_carlo.analyse(
             arguments, wait_seconds=wait_seconds, on_progress=notifier(context)

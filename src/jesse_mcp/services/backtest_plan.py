@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache, lru_cache
 
-from jesse_mcp.domain.backtests import EngineRun
+from jesse_mcp.domain.backtests import EngineChoice, EngineRun
 from jesse_mcp.domain.candles import SeriesKey
 from jesse_mcp.domain.catalog import JesseCatalog
 from jesse_mcp.domain.errors import ErrorCode, ResearchError
@@ -19,6 +19,7 @@ from jesse_mcp.ports.strategy_store import StrategyStore
 from jesse_mcp.services.backtest_request import BacktestArguments, complete, parsed_routes
 from jesse_mcp.services.candle_slices import CandleSlicer, period, series_of
 from jesse_mcp.services.declared_ranges import outside_declared
+from jesse_mcp.services.engine_choice import EmbeddedBeside, engine_for
 from jesse_mcp.services.missing_candles import missing_candles
 from jesse_mcp.services.validation import validate_source
 
@@ -32,24 +33,40 @@ Sources = Callable[[frozenset[str]], StrategySource]
 
 @dataclass(frozen=True)
 class Plan:
-    """What will be run and what identifies its answer."""
+    """What will be run, on which engine, and what identifies its answer.
+
+    ``counted``: it is an experiment of its own, not another look at one.
+    """
 
     run: EngineRun
     code_hash: str
     candle_hashes: dict[str, str]
     fingerprint: str
     warnings: tuple[str, ...]
+    engine: EngineChoice = "configured"
+    counted: bool = True
 
 
 class BacktestPlanner:
-    """Blocking; called in a thread."""
+    """Blocking; called in a thread.
+
+    Args:
+        engine: what the settings name.
+        beside: the embedded engine, unless that is what they name.
+    """
 
     def __init__(
-        self, strategies: StrategyStore, candles: CandleStore, catalog: JesseCatalog, engine: BacktestEngine
+        self,
+        strategies: StrategyStore,
+        candles: CandleStore,
+        catalog: JesseCatalog,
+        engine: BacktestEngine,
+        beside: EmbeddedBeside | None = None,
     ) -> None:
         self._strategies = strategies
         self._catalog = catalog
         self._engine = engine
+        self._beside = beside
         self._slicer = CandleSlicer(candles)
         # Validation takes longer than the rest of a plan, and says the same of the same code.
         self._report = lru_cache(_REMEMBERED_STRATEGIES)(self._validated)
@@ -86,15 +103,21 @@ class BacktestPlanner:
             "request": request.model_dump(mode="json"),
             "code": source.code_hash,
             "candles": hashes,
-            "engine": self._engine.identity(),
+            "engine": engine_for(arguments.engine, self._engine, self._beside).identity(),
         }
         return Plan(
             run=run,
             code_hash=source.code_hash,
             candle_hashes=hashes,
             fingerprint=hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest(),
-            warnings=tuple(self._warnings(run)),
+            warnings=(*self._remarks(arguments), *self._warnings(run)),
+            engine=arguments.engine,
         )
+
+    def _remarks(self, arguments: BacktestArguments) -> tuple[str, ...]:
+        if self._beside is None or arguments.engine == "configured":
+            return ()
+        return (self._beside.remark,)
 
     def declared(self, plan: Plan) -> dict[str, tuple[HyperparameterInfo, ...] | None]:
         """What each strategy of a plan says of its hyperparameters; ``None`` when that is computed."""

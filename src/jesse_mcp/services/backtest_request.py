@@ -5,6 +5,7 @@ from typing import Any
 from jesse_mcp.domain.backtests import (
     BacktestRequest,
     DataRoute,
+    EngineChoice,
     ExchangeType,
     GapPolicy,
     HyperparameterValue,
@@ -43,6 +44,7 @@ class BacktestArguments(Value):
     fast_mode: bool = False
     benchmark: bool = False
     gaps: GapPolicy | None = None
+    engine: EngineChoice = "configured"
 
 
 def complete(arguments: BacktestArguments, catalog: JesseCatalog, end_ms: int) -> BacktestRequest:

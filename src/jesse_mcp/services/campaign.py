@@ -4,6 +4,7 @@ import asyncio
 from collections import defaultdict
 from dataclasses import dataclass
 
+from jesse_mcp.domain.backtests import EngineChoice
 from jesse_mcp.domain.errors import ErrorCode, ResearchError
 from jesse_mcp.domain.runs import RunKind, RunRecord
 from jesse_mcp.domain.strategies import HyperparameterInfo
@@ -78,13 +79,12 @@ class Campaign:
         self._experiments = experiments
         self._kind: RunKind = kind
         self._sources = planner.pinned_sources()
-        self._slots = asyncio.Semaphore(experiments.capacity)
+        self._slots: dict[EngineChoice, asyncio.Semaphore] = {}
         self._same: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
 
-    @property
-    def capacity(self) -> int:
-        """How many of its runs execute at the same time."""
-        return self._experiments.capacity
+    def capacity(self, engine: EngineChoice) -> int:
+        """How many of its runs execute at the same time on an engine."""
+        return self._experiments.capacity(engine)
 
     def plan(self, arguments: BacktestArguments) -> Plan:
         """As :meth:`BacktestPlanner.plan`, with the code of this campaign. Blocks."""
@@ -105,13 +105,16 @@ class Campaign:
                 stored = await self._experiments.find(plan)
                 if stored is not None:
                     return _answered(stored, cached=True)
-                async with self._slots:
+                async with self._slots_of(plan.engine):
                     record = await self._experiments.run(plan, progress, kind=self._kind, attempts=_ATTEMPTS)
         except ResearchError as error:
             if error.code not in OF_A_RUN:
                 raise
             return Refused(error)
         return _answered(record, cached=False)
+
+    def _slots_of(self, engine: EngineChoice) -> asyncio.Semaphore:
+        return self._slots.setdefault(engine, asyncio.Semaphore(self.capacity(engine)))
 
     async def trials_of(self, family: str) -> int:
         """How many distinct experiments of a family of strategies were ever tried.

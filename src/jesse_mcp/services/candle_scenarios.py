@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from jesse_mcp.analytics.equity_paths import PathStatistics, path_statistics
-from jesse_mcp.domain.backtests import BacktestRequest, CandlePipeline, EngineOutcome
+from jesse_mcp.domain.backtests import BacktestRequest, CandlePipeline, EngineChoice, EngineOutcome
 from jesse_mcp.domain.errors import ErrorCode, ResearchError
 from jesse_mcp.domain.runs import RunRecord
 from jesse_mcp.domain.timeframes import iso_date
@@ -36,6 +36,7 @@ METRICS = (
     "total",
 )
 _FAILURES_SHOWN = 10
+_ENGINE = "the engine has"
 
 
 @dataclass(frozen=True)
@@ -47,6 +48,19 @@ class _Scenario:
     metrics: dict[str, float]
 
 
+@dataclass(frozen=True)
+class Scenarios:
+    """What one analysis runs: ``plans``, and before them ``original``.
+
+    ``original`` is the run itself on the engine of the scenarios, when it was made on another one: what is
+    compared comes from one engine. ``None``: the run is compared as it is stored.
+    """
+
+    campaign: Campaign
+    plans: tuple[Plan, ...]
+    original: Plan | None
+
+
 class CandleScenarios:
     """Plans and runs the scenarios of one analysis."""
 
@@ -54,7 +68,7 @@ class CandleScenarios:
         self._campaigns = campaigns
         self._runs = runs
 
-    def prepare(self, arguments: MonteCarloArguments, record: RunRecord) -> tuple[Campaign, tuple[Plan, ...]]:
+    def prepare(self, arguments: MonteCarloArguments, record: RunRecord) -> Scenarios:
         """The plan of every scenario. Blocks.
 
         Raises:
@@ -66,26 +80,34 @@ class CandleScenarios:
             raise _not_this_run(record, "it is a run on altered candles itself", "give the run it repeats")
         first = pipeline_of(arguments, request)
         campaign = self._campaigns.open("scenario")
-        plan = campaign.plan(_arguments(request))
-        if plan.fingerprint != record.fingerprint:
-            raise _not_this_run(
-                record,
-                f"{_changed(plan, record)} changed since",
-                "run it again with backtest, use the new id",
-            )
+        plan = campaign.plan(_arguments(request, arguments.engine))
+        elsewhere = plan.fingerprint != record.fingerprint
+        if elsewhere:
+            as_it_was = plan
+            if arguments.engine == "embedded":
+                as_it_was = campaign.plan(_arguments(request, "configured"))
+            _check_unchanged(as_it_was, record)
         pipelines = (
             first.model_copy(update={"seed": first.seed + number}) for number in range(arguments.wanted)
         )
-        return campaign, tuple(_altered(plan, pipeline) for pipeline in pipelines)
+        return Scenarios(
+            campaign,
+            tuple(_altered(plan, pipeline) for pipeline in pipelines),
+            replace(plan, counted=False) if elsewhere else None,
+        )
 
-    async def run(
-        self, campaign: Campaign, plans: tuple[Plan, ...], record: RunRecord, reporter: JobReporter
-    ) -> Evidence:
+    async def run(self, scenarios: Scenarios, record: RunRecord, reporter: JobReporter) -> Evidence:
         """Run all scenarios; those stored already are not run again.
 
         Raises:
             ResearchError: of the first scenario when all of them fail, or what no run can survive.
         """
+        campaign, plans = scenarios.campaign, scenarios.plans
+        original = record
+        remarks: tuple[str, ...] = ()
+        if scenarios.original is not None:
+            original = await self._repeated(campaign, scenarios.original, reporter)
+            remarks = (_repeat_remark(record, original),)
         done: list[_Scenario] = []
         failed: list[tuple[int, ResearchError]] = []
 
@@ -93,7 +115,7 @@ class CandleScenarios:
             for plan in plans:
                 yield partial(self._one, campaign, plan, reporter)
 
-        async with aclosing(in_order(pieces(), campaign.capacity)) as results:
+        async with aclosing(in_order(pieces(), campaign.capacity(plans[0].engine))) as results:
             number = 0
             async for result in results:
                 number += 1
@@ -104,7 +126,14 @@ class CandleScenarios:
                 reporter.progress(number / len(plans), f"{number} of {len(plans)} scenarios")
         if not done:
             raise failed[0][1]
-        return _evidence(plans, record, done, failed)
+        found = _evidence(plans, original, done, failed)
+        return replace(found, remarks=remarks + found.remarks)
+
+    async def _repeated(self, campaign: Campaign, plan: Plan, reporter: JobReporter) -> RunRecord:
+        answer = await campaign.run(plan, lambda _fraction, _message: reporter.started())
+        if isinstance(answer, Refused):
+            raise answer.error
+        return await asyncio.to_thread(self._runs.get, answer.run_id)
 
     async def _one(self, campaign: Campaign, plan: Plan, reporter: JobReporter) -> _Scenario | Refused:
         answer = await campaign.run(plan, lambda _fraction, _message: reporter.started())
@@ -169,10 +198,15 @@ def _path(outcome: EngineOutcome) -> PathStatistics:
     return path_statistics(np.maximum(balances[:, 1:], 0.0), float(balances[0, 0]))
 
 
-def _arguments(request: BacktestRequest) -> BacktestArguments:
+def _arguments(request: BacktestRequest, engine: EngineChoice) -> BacktestArguments:
     same = request.model_dump(exclude={"start_ms", "end_ms", "pipeline"})
     return BacktestArguments.model_validate(
-        {**same, "start_date": iso_date(request.start_ms), "end_date": iso_date(request.end_ms)}
+        {
+            **same,
+            "start_date": iso_date(request.start_ms),
+            "end_date": iso_date(request.end_ms),
+            "engine": engine,
+        }
     )
 
 
@@ -184,7 +218,30 @@ def _altered(plan: Plan, pipeline: CandlePipeline) -> Plan:
         plan,
         run=plan.run.model_copy(update={"request": request}),
         fingerprint=hashlib.sha256(identity.encode()).hexdigest(),
+        # It says what the run it repeats is worth, and tries nothing new.
+        counted=False,
     )
+
+
+def _check_unchanged(plan: Plan, record: RunRecord) -> None:
+    if plan.fingerprint == record.fingerprint:
+        return
+    hint = "run it again with backtest, use the new id"
+    if plan.engine == "configured" and _changed(plan, record) == _ENGINE:
+        hint += "; if it was made with engine='embedded', give that here too"
+    raise _not_this_run(record, f"{_changed(plan, record)} changed since", hint)
+
+
+def _repeat_remark(record: RunRecord, repeat: RunRecord) -> str:
+    return (
+        "scenarios and original ran on the embedded engine: the original is "
+        f"{repeat.run_id}, which ends with {_ending(repeat)}; {record.run_id}, which it repeats, ended with {_ending(record)}"
+    )
+
+
+def _ending(record: RunRecord) -> str:
+    balances = record.outcome.equity
+    return f"{balances[-1].balance:,.2f}" if balances else "a balance it has no record of"
 
 
 def _changed(plan: Plan, record: RunRecord) -> str:
@@ -192,7 +249,7 @@ def _changed(plan: Plan, record: RunRecord) -> str:
         return "the code of its strategy has"
     if plan.candle_hashes != record.candle_hashes:
         return "its candles have"
-    return "the engine has"
+    return _ENGINE
 
 
 def _not_this_run(record: RunRecord, why: str, hint: str) -> ResearchError:

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from jesse_mcp.analytics.buy_and_hold import buy_and_hold, equal_shares
-from jesse_mcp.domain.backtests import EngineOutcome
+from jesse_mcp.domain.backtests import EngineChoice, EngineOutcome
 from jesse_mcp.domain.candles import CLOSE, OPEN, TIMESTAMP
 from jesse_mcp.domain.errors import ErrorCode, ResearchError
 from jesse_mcp.domain.identity import iso_utc, new_id
@@ -18,10 +18,16 @@ from jesse_mcp.ports.records import RunStore, TrialLedger
 from jesse_mcp.services.backtest_plan import Plan
 from jesse_mcp.services.candle_quality import CandleQualityService
 from jesse_mcp.services.candle_slices import series_of, traded_rows
+from jesse_mcp.services.engine_choice import EmbeddedBeside, engine_for
 
 
 class ExperimentRunner:
-    """What every use case does with a plan: look whether it was run, run it, store run and trial."""
+    """What every use case does with a plan: look whether it was run, run it, store run and trial.
+
+    Args:
+        engine: what the settings name.
+        beside: the embedded engine, unless that is what they name.
+    """
 
     def __init__(
         self,
@@ -29,16 +35,17 @@ class ExperimentRunner:
         runs: RunStore,
         ledger: TrialLedger,
         quality: CandleQualityService,
+        beside: EmbeddedBeside | None = None,
     ) -> None:
         self._engine = engine
+        self._beside = beside
         self._runs = runs
         self._ledger = ledger
         self._quality = quality
 
-    @property
-    def capacity(self) -> int:
-        """How many runs execute at the same time."""
-        return self._engine.capacity
+    def capacity(self, choice: EngineChoice) -> int:
+        """How many runs execute at the same time on an engine."""
+        return engine_for(choice, self._engine, self._beside).capacity
 
     async def find(self, plan: Plan) -> RunRecord | None:
         """The stored run of this very experiment.
@@ -115,9 +122,10 @@ class ExperimentRunner:
         return copy
 
     async def _outcome(self, plan: Plan, progress: ProgressCallback, attempts: int) -> EngineOutcome:
+        engine = engine_for(plan.engine, self._engine, self._beside)
         for left in reversed(range(attempts)):
             try:
-                return await self._engine.run(plan.run, progress)
+                return await engine.run(plan.run, progress)
             except ResearchError as error:
                 if error.code is not ErrorCode.WORKER_CRASHED or not left:
                     raise
@@ -161,8 +169,7 @@ class ExperimentRunner:
         return record
 
     def _count(self, plan: Plan, run_id: str | None, outcome: EngineOutcome | None) -> None:
-        # A run repeated on altered candles says what the one it repeats is worth; it tries nothing new.
-        if plan.run.request.pipeline is None:
+        if plan.counted:
             self._ledger.record(_trial(plan, run_id, outcome))
 
 

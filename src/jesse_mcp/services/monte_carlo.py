@@ -100,10 +100,10 @@ class MonteCarloService:
     async def _work(self, arguments: MonteCarloArguments, record: RunRecord) -> Work:
         start = BacktestRequest.model_validate(record.request).starting_balance
         if arguments.method == "candles":
-            campaign, plans = await asyncio.to_thread(self._scenarios.prepare, arguments, record)
+            scenarios = await asyncio.to_thread(self._scenarios.prepare, arguments, record)
 
             async def repeat(reporter: JobReporter) -> None:
-                found = await self._scenarios.run(campaign, plans, record, reporter)
+                found = await self._scenarios.run(scenarios, record, reporter)
                 found = replace(found, remarks=found.remarks + said_of_candles(record))
                 reporter.result(report(arguments, start, found).model_dump(mode="json"))
 

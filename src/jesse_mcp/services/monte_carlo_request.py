@@ -2,7 +2,7 @@
 
 from typing import Literal
 
-from jesse_mcp.domain.backtests import BacktestRequest, CandlePipeline, PipelineName
+from jesse_mcp.domain.backtests import BacktestRequest, CandlePipeline, EngineChoice, PipelineName
 from jesse_mcp.domain.errors import ErrorCode, ResearchError
 from jesse_mcp.domain.model import Value
 from jesse_mcp.domain.timeframes import timeframe_minutes
@@ -45,6 +45,7 @@ class MonteCarloArguments(Value):
     quantiles: tuple[float, ...] = DEFAULT_QUANTILES
     pipeline: PipelineName | None = None
     pipeline_parameters: dict[str, float] | None = None
+    engine: EngineChoice = "configured"
 
     @property
     def wanted(self) -> int:
@@ -87,6 +88,11 @@ def check(arguments: MonteCarloArguments) -> None:
             arguments.method == "candles" or (arguments.pipeline or arguments.pipeline_parameters) is None,
             f"pipeline or pipeline_parameters is given for method={arguments.method!r}",
             "leave them out: only method='candles' alters candles",
+        ),
+        (
+            arguments.method == "candles" or arguments.engine == "configured",
+            f"engine is {arguments.engine!r} for method={arguments.method!r}",
+            "leave it out: only method='candles' runs backtests",
         ),
     ]
     for passed, message, hint in checks:

@@ -8,7 +8,7 @@ from jesse_mcp.domain.timeframes import DAY_MS, iso_date
 
 #: As in :mod:`jesse.research`, which the embedded engine calls.
 _ANNUALIZATION = 365
-_EMBEDDED = "or run on the embedded engine: JESSE_MCP_ENGINE=embedded"
+_EMBEDDED = "or call with engine='embedded' to run it on this machine, on copies of candles and code"
 #: With the debug mode on and all of these off, the log holds what is logged without being asked for.
 _LOGGED = (
     "order_submission",

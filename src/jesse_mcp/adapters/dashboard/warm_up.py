@@ -31,7 +31,7 @@ def refuse_gaps_in_warm_up(run: EngineRun) -> None:
                 f"of the {request.warm_up_candles} warm-up candles of {part.symbol} before "
                 f"{iso_date(request.start_ms)} only {found} are there, and Jesse's dashboard would take "
                 "older ones instead",
-                hint="start later or lower warm_up_candles, or run on the embedded engine",
+                hint="start later or lower warm_up_candles, or call with engine='embedded'",
             )
 
 
