@@ -235,7 +235,8 @@ def _check_unchanged(plan: Plan, record: RunRecord) -> None:
 def _repeat_remark(record: RunRecord, repeat: RunRecord) -> str:
     return (
         "scenarios and original ran on the embedded engine: the original is "
-        f"{repeat.run_id}, which ends with {_ending(repeat)}; {record.run_id}, which it repeats, ended with {_ending(record)}"
+        f"{repeat.run_id}, which ends with {_ending(repeat)}; {record.run_id}, which it repeats, ended with "
+        f"{_ending(record)}"
     )
 
 
