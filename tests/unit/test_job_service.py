@@ -202,6 +202,41 @@ async def test_a_job_is_queued_until_its_work_has_a_worker(service: JobService) 
     assert (ended.state, ended.run_id) == (JobState.DONE, None)
 
 
+async def test_a_job_that_is_active_is_joined_wherever_it_runs(
+    service: JobService, other: JobService
+) -> None:
+    gate = Gate("run_once")
+
+    async def twice(reporter: JobReporter) -> None:
+        raise AssertionError("begun again")
+
+    first = await service.submit("optimize", {"trials": 60}, gate, join=True)
+    await gate.entered.wait()
+    for jobs in (service, other):
+        joined = await jobs.submit("optimize", {"trials": 60}, twice, join=True)
+        assert (joined.job_id, joined.state.active) == (first.job_id, True)
+    alone = await service.submit("optimize", {"trials": 60}, twice)
+    assert (await service.wait(alone.job_id, LONG)).state is JobState.FAILED
+    gate.go.set()
+    for jobs in (service, other):
+        assert (await jobs.wait(first.job_id, LONG)).run_id == "run_once"
+    again = await other.submit("optimize", {"trials": 60}, twice, join=True)
+    assert again.job_id != first.job_id
+    assert (await other.wait(again.job_id, LONG)).state is JobState.FAILED
+
+
+async def test_whoever_gives_up_on_joining_stops_nobodys_work(service: JobService) -> None:
+    gate = Gate("run_on")
+    first = await service.submit("optimize", {}, gate, join=True)
+    joining = asyncio.create_task(service.submit("optimize", {}, gate, join=True))
+    await asyncio.sleep(0)
+    joining.cancel()
+    with contextlib.suppress(asyncio.CancelledError):
+        await joining
+    gate.go.set()
+    assert (await service.wait(first.job_id, LONG)).run_id == "run_on"
+
+
 async def test_a_known_failure_is_kept_whole(service: JobService) -> None:
     async def work(reporter: JobReporter) -> None:
         raise ResearchError(

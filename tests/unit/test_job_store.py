@@ -124,6 +124,51 @@ def test_every_call_about_an_unknown_job_says_so(store: SqlJobStore) -> None:
         assert "job_list" in str(caught.value.hint)
 
 
+def test_a_request_that_is_active_is_joined(store: SqlJobStore) -> None:
+    asked = {"symbols": ["BTC-USDT"], "fee": 0.1 + 0.2}
+    first, created = store.create_unless_active("optimize", asked, "me", LEASE)
+    assert created
+    assert first == store.get(first.job_id)
+    assert store.create_unless_active("optimize", asked, "another", LEASE) == (first, False)
+    store.start(first.job_id)
+    joined, created = store.create_unless_active("optimize", asked, "me", LEASE)
+    assert (joined.job_id, joined.state, created) == (first.job_id, JobState.RUNNING, False)
+    for kind, request in (("backtest_batch", asked), ("optimize", {**asked, "fee": 0.3})):
+        assert store.create_unless_active(kind, request, "me", LEASE)[1]
+
+
+@pytest.mark.parametrize("end", [*ENDS, None])
+def test_a_request_that_has_ended_or_is_to_end_is_not_joined(
+    store: SqlJobStore, end: JobState | None
+) -> None:
+    first, _ = store.create_unless_active("optimize", {}, "me", LEASE)
+    if end is None:
+        store.request_cancel(first.job_id)
+    else:
+        store.finish(first.job_id, end)
+    second, created = store.create_unless_active("optimize", {}, "me", LEASE)
+    assert created
+    assert second.job_id != first.job_id
+
+
+def test_of_many_with_one_request_exactly_one_creates_the_job(store: SqlJobStore) -> None:
+    barrier = threading.Barrier(8)
+    found: list[tuple[str, bool]] = []
+
+    def ask() -> None:
+        barrier.wait()
+        job, created = store.create_unless_active("optimize", {"trials": 60}, "me", LEASE)
+        found.append((job.job_id, created))
+
+    threads = [threading.Thread(target=ask) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len({job_id for job_id, _ in found}) == 1
+    assert sum(created for _, created in found) == 1
+
+
 def test_cancel_requests_reach_the_owner_only_and_while_active(store: SqlJobStore) -> None:
     mine, ended, yours = create(store), create(store), create(store, owner="you")
     for job_id in (mine, ended, yours):

@@ -204,3 +204,19 @@ def test_a_damaged_record_says_so(database: Database, store: SqlRunStore) -> Non
         store.get("run_a")
     assert caught.value.code is ErrorCode.STORAGE_FAILED
     assert store.page()[1] == 1, "the others stay listed"
+
+
+def test_a_failure_is_known_to_those_that_began_before_it(store: SqlRunStore) -> None:
+    first = ResearchError(ErrorCode.STRATEGY_RAISED, "once", "look at line 3", {"file": Path("x.py")})
+    store.add_failure("print", "2026-01-01T00:00:01.000Z", first)
+    store.add_failure("print", "2026-01-01T00:00:03.000Z", ResearchError(ErrorCode.STRATEGY_RAISED, "twice"))
+    store.add_failure("other", "2026-01-01T00:00:09.000Z", first)
+    found = store.find_failure("print", "2026-01-01T00:00:00.000Z")
+    assert found is not None
+    assert found.message == "twice"
+    assert store.find_failure("print", "2026-01-01T00:00:03.000Z") is not None
+    assert store.find_failure("print", "2026-01-01T00:00:03.001Z") is None
+    assert store.find_failure("none", "2026-01-01T00:00:00.000Z") is None
+    other = store.find_failure("other", "2026-01-01T00:00:00.000Z")
+    assert other is not None
+    assert other.to_dict() == {**first.to_dict(), "details": {"file": "x.py"}}

@@ -2,6 +2,7 @@
 
 from typing import Any, Protocol
 
+from jesse_mcp.domain.errors import ResearchError
 from jesse_mcp.domain.jobs import Job, JobState
 from jesse_mcp.domain.ledger import Trial
 from jesse_mcp.domain.runs import RunRecord, RunSummary
@@ -38,6 +39,18 @@ class RunStore(Protocol):
         """Newest first, and how many match in all."""
         ...
 
+    def add_failure(self, fingerprint: str, created_at: str, error: ResearchError) -> None:
+        """Remember that an experiment fails, for :meth:`find_failure`.
+
+        Args:
+            created_at: UTC, ISO 8601, as ``iso_utc`` writes it.
+        """
+        ...
+
+    def find_failure(self, fingerprint: str, since: str) -> ResearchError | None:
+        """The latest failure of an experiment, if it was added at ``since`` (UTC, ISO 8601) or later."""
+        ...
+
 
 class JobStore(Protocol):
     """Jobs with an owner that must renew its lease; all times are epoch seconds.
@@ -47,6 +60,15 @@ class JobStore(Protocol):
     """
 
     def create(self, kind: str, request: dict[str, Any], owner: str, lease_until: float) -> Job: ...
+
+    def create_unless_active(
+        self, kind: str, request: dict[str, Any], owner: str, lease_until: float
+    ) -> tuple[Job, bool]:
+        """A new job and true; or the active job of any owner with the same kind and request, and false.
+
+        A job whose cancellation was asked for is not joined. Of several callers at once one creates the job.
+        """
+        ...
 
     def get(self, job_id: str) -> Job:
         """Raises: ResearchError: ``job_not_found``."""

@@ -71,7 +71,7 @@ class JobService:
             await asyncio.to_thread(self._reap)
             self._heart = asyncio.create_task(self._heartbeat(), name="job heartbeat")
 
-    async def submit(self, kind: str, request: dict[str, Any], work: Work) -> Job:
+    async def submit(self, kind: str, request: dict[str, Any], work: Work, *, join: bool = False) -> Job:
         """Record a job and begin its work in the background.
 
         Args:
@@ -79,6 +79,8 @@ class JobService:
             request: what was asked for, as JSON values.
             work: called with a :class:`JobReporter`; returns the id of the run it stored, if any.
                 Cancellation must make it stop everything it started.
+            join: when a job with this very request is active, in this process or another one, return that
+                one and begin nothing.
 
         Raises:
             ResearchError: ``job_lost`` when the server is stopping, ``storage_failed``.
@@ -91,14 +93,14 @@ class JobService:
                 f"the server is stopping and takes no {kind} job",
                 hint="submit the request again when the server is back",
             )
-        launch = self._spawn(self._launch(kind, request, work))
+        launch = self._spawn(self._launch(kind, request, work, join))
         try:
-            own = await asyncio.shield(launch)
+            job, _ = await asyncio.shield(launch)
         except asyncio.CancelledError:
             # The row may be written already: the job must end, not stay behind without work.
             launch.add_done_callback(_stop_unwanted)
             raise
-        return own.job
+        return job
 
     async def get(self, job_id: str) -> Job:
         """The current state, live for jobs of this process.
@@ -205,14 +207,25 @@ class JobService:
         task.add_done_callback(self._tasks.discard)
         return task
 
-    async def _launch(self, kind: str, request: dict[str, Any], work: Work) -> OwnJob:
-        job = await asyncio.to_thread(self._store.create, kind, request, self._owner, self._lease())
+    async def _launch(
+        self, kind: str, request: dict[str, Any], work: Work, join: bool
+    ) -> tuple[Job, OwnJob | None]:
+        """The job, and its work unless somebody else's was joined."""
+        if join:
+            # Not to wait for the work of a process that is gone.
+            await asyncio.to_thread(self._reap)
+            wanted = (kind, request, self._owner, self._lease())
+            job, created = await asyncio.to_thread(self._store.create_unless_active, *wanted)
+            if not created:
+                return job, None
+        else:
+            job = await asyncio.to_thread(self._store.create, kind, request, self._owner, self._lease())
         own = OwnJob(job, self._store, self._now, work)
         self._own[job.job_id] = own
         self._spawn(self._see_through(own))
         if self._closing:
             own.stop(Stop.SERVER_STOPPED)
-        return own
+        return job, own
 
     async def _see_through(self, own: OwnJob) -> None:
         await own.run()
@@ -270,6 +283,8 @@ async def _pause(changed: asyncio.Event | None, remaining: float) -> None:
             await changed.wait()
 
 
-def _stop_unwanted(launch: asyncio.Task[OwnJob]) -> None:
+def _stop_unwanted(launch: asyncio.Task[tuple[Job, OwnJob | None]]) -> None:
     if not launch.cancelled() and launch.exception() is None:
-        launch.result().stop(Stop.CANCELLED)
+        _, own = launch.result()
+        if own is not None:
+            own.stop(Stop.CANCELLED)

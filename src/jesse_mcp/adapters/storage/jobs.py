@@ -29,8 +29,26 @@ class SqlJobStore:
         self._now = now
 
     def create(self, kind: str, request: dict[str, Any], owner: str, lease_until: float) -> Job:
+        values = self._new(kind, request, owner, lease_until)
+        with self._database.writing() as connection:
+            return _job(connection.execute(insert(jobs).values(values).returning(jobs)).one())
+
+    def create_unless_active(
+        self, kind: str, request: dict[str, Any], owner: str, lease_until: float
+    ) -> tuple[Job, bool]:
+        values = self._new(kind, request, owner, lease_until)
+        same = (jobs.c.kind == kind, jobs.c.request == values["request"], jobs.c.cancel_requested != true())
+        query = select(jobs).where(_ACTIVE, *same).order_by(jobs.c.seq).limit(1)
+        # One transaction: SQLite's write lock lets nobody create the same in between.
+        with self._database.writing() as connection:
+            active = connection.execute(query).first()
+            if active is not None:
+                return _job(active), False
+            return _job(connection.execute(insert(jobs).values(values).returning(jobs)).one()), True
+
+    def _new(self, kind: str, request: dict[str, Any], owner: str, lease_until: float) -> dict[str, Any]:
         job_id = new_id("job")
-        values = {
+        return {
             "job_id": job_id,
             "kind": kind,
             "state": JobState.QUEUED.value,
@@ -39,8 +57,6 @@ class SqlJobStore:
             "lease_until": lease_until,
             "request": to_text(request, job_id),
         }
-        with self._database.writing() as connection:
-            return _job(connection.execute(insert(jobs).values(values).returning(jobs)).one())
 
     def get(self, job_id: str) -> Job:
         with self._database.reading() as connection:

@@ -8,7 +8,15 @@ from collections.abc import Callable
 
 from sqlalchemy import Connection, func, inspect, select, text
 
-from jesse_mcp.adapters.storage.tables import jobs, metadata, run_labels, runs, schema_version, trials
+from jesse_mcp.adapters.storage.tables import (
+    failures,
+    jobs,
+    metadata,
+    run_labels,
+    runs,
+    schema_version,
+    trials,
+)
 
 Migration = Callable[[Connection], None]
 
@@ -26,7 +34,11 @@ def job_results(connection: Connection) -> None:
         connection.execute(text("ALTER TABLE jobs ADD COLUMN result TEXT"))
 
 
-MIGRATIONS: tuple[Migration, ...] = (runs_and_jobs, trial_ledger, job_results)
+def failed_runs(connection: Connection) -> None:
+    metadata.create_all(connection, tables=[failures])
+
+
+MIGRATIONS: tuple[Migration, ...] = (runs_and_jobs, trial_ledger, job_results, failed_runs)
 
 
 def version_of(connection: Connection) -> int:

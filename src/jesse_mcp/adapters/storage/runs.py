@@ -1,13 +1,14 @@
 """Finished runs in SQL."""
 
+import json
 from collections.abc import Iterator
 
 from sqlalchemy import ColumnElement, func, insert, select
 
 from jesse_mcp.adapters.storage.database import Database
-from jesse_mcp.adapters.storage.encoding import compress, decompress, from_model, to_model
+from jesse_mcp.adapters.storage.encoding import compress, decompress, from_model, from_text, to_model
 from jesse_mcp.adapters.storage.failures import storage_failed
-from jesse_mcp.adapters.storage.tables import run_labels, runs
+from jesse_mcp.adapters.storage.tables import failures, run_labels, runs
 from jesse_mcp.domain.errors import ErrorCode, ResearchError
 from jesse_mcp.domain.runs import RunRecord, RunSummary
 
@@ -78,6 +79,24 @@ class SqlRunStore:
             total = connection.execute(select(func.count()).select_from(runs).where(*conditions)).scalar_one()
             rows = connection.execute(query).all()
         return [to_model(RunSummary, row.summary, row.run_id) for row in rows], total
+
+    def add_failure(self, fingerprint: str, created_at: str, error: ResearchError) -> None:
+        # Details may hold anything; what JSON does not know is stored as its text.
+        told = json.dumps(error.to_dict(), default=str)
+        values = {"fingerprint": fingerprint, "created_at": created_at, "error": told}
+        with self._database.writing() as connection:
+            connection.execute(insert(failures).values(values))
+
+    def find_failure(self, fingerprint: str, since: str) -> ResearchError | None:
+        query = (
+            select(failures.c.error)
+            .where(failures.c.fingerprint == fingerprint, failures.c.created_at >= since)
+            .order_by(failures.c.created_at.desc(), failures.c.seq.desc())
+            .limit(1)
+        )
+        with self._database.reading() as connection:
+            found = connection.execute(query).scalar()
+        return None if found is None else ResearchError.from_dict(from_text(found, fingerprint))
 
     def _latest(self, condition: ColumnElement[bool]) -> RunRecord | None:
         query = select(runs.c.run_id, runs.c.record).where(condition).order_by(*_NEWEST).limit(1)

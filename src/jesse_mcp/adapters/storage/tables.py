@@ -96,3 +96,14 @@ trials = Table(
     Column("daily_returns", LargeBinary),
     Index("ix_trials_family", "family", "created_at", "seq"),
 )
+
+# Not unique: what failed is only believed by those that began before, so it may fail again later.
+failures = Table(
+    "failures",
+    metadata,
+    _sequence(),
+    Column("fingerprint", String(256), nullable=False),
+    Column("created_at", String(64), nullable=False),
+    Column("error", Text, nullable=False),
+    Index("ix_failures_fingerprint", "fingerprint", "created_at"),
+)
