@@ -316,6 +316,124 @@ async def test_a_resumed_job_runs_only_what_is_left(tmp_path: Path) -> None:
         assert again == answer
 
 
+async def interrupted(desk: Desk, after: int, **asked: Any) -> str:
+    """A search that was cancelled when so many of its runs had begun; its job."""
+    arguments = OptimizationArguments(
+        backtest=BacktestArguments(**BASE), **{"trials": 30, "test_start": "2024-01-16", **asked}
+    )
+    job = (await desk.optimizations.optimize(arguments, wait_seconds=0)).job_id
+    while len(desk.engine.runs) < after:
+        await asyncio.sleep(0)
+    assert (await desk.jobs.cancel(job)).state is JobState.CANCELLED
+    return job
+
+
+async def test_who_resumes_what_goes_on_already_joins_it(tmp_path: Path) -> None:
+    async with opened(tmp_path / "whole") as desk:
+        whole = await desk.optimize()
+    async with opened(tmp_path / "cut") as desk:
+        job = await interrupted(desk, 12)
+        done, before = desk.ledger.count("Mine"), len(desk.engine.runs)
+        desk.engine.held = asyncio.Event()
+        first, second = await asyncio.gather(
+            *(desk.optimizations.resume(job, wait_seconds=0) for _ in range(2))
+        )
+        assert first.job_id == second.job_id != job
+        while desk.engine.busy < 2:
+            await asyncio.sleep(0)
+        third = await desk.optimizations.resume(job, wait_seconds=0)
+        assert (third.job_id, third.result) == (first.job_id, None)
+        desk.engine.held.set()
+        answers = await asyncio.gather(
+            *(desk.optimizations.resume(name, wait_seconds=60) for name in (job, first.job_id))
+        )
+        assert {answer.job_id for answer in answers} == {first.job_id}
+        assert len(desk.engine.runs) - before == 35 - done
+        assert answers[0].result is not None
+        assert essence(answers[0].result) == essence(whole)
+
+
+async def test_a_batch_is_resumed_once_too(tmp_path: Path) -> None:
+    async with opened(tmp_path) as desk:
+        desk.engine.held = asyncio.Event()
+        cells = tuple({"hyperparameters": {"x": x}} for x in range(8))
+        job = (await desk.batches.run(BASE, cells, wait_seconds=0)).job_id
+        while desk.engine.busy < 2:
+            await asyncio.sleep(0)
+        await desk.jobs.cancel(job)
+        before = len(desk.engine.runs)
+        desk.engine.held.set()
+        answers = await asyncio.gather(*(desk.batches.resume(job, wait_seconds=60) for _ in range(3)))
+        assert len({answer.job_id for answer in answers}) == 1
+        assert len(desk.engine.runs) - before == 8
+
+
+def steep(code: ErrorCode) -> Formula:
+    """A strategy that cannot be run far to the right."""
+
+    def formula(run: EngineRun) -> dict[str, float | int | str | None]:
+        if _x(run) > 12:
+            raise error(code)
+        return hill(run)
+
+    return formula
+
+
+async def test_a_trial_that_raised_is_finished_and_not_run_again(tmp_path: Path) -> None:
+    async with opened(tmp_path / "whole", formula=steep(ErrorCode.STRATEGY_RAISED)) as desk:
+        whole = await desk.optimize()
+    async with opened(tmp_path / "cut", formula=steep(ErrorCode.STRATEGY_RAISED)) as desk:
+        job = await interrupted(desk, 14)
+        ended = desk.ledger.count("Mine")
+        failed = sum(_x(run) > 12 for run in desk.engine.runs)
+        before = len(desk.engine.runs)
+        assert failed > 2
+        # Twice interrupted: what the first job found out still stands.
+        second = (await desk.optimizations.resume(job, wait_seconds=0)).job_id
+        await desk.jobs.cancel(second)
+        answer = await desk.optimizations.resume(second, wait_seconds=60)
+        assert answer.result is not None
+        assert essence(answer.result) == essence(whole)
+        counts = answer.result.counts
+        assert counts["failed"] > failed - 2
+        assert counts["runs_cached"] >= ended
+        assert len(desk.engine.runs) - before <= 35 - ended + 2, "two may have been under way"
+        # The reason may have been outside of what identifies the experiment: a new job looks again.
+        before = len(desk.engine.runs)
+        anew = await desk.optimize()
+        assert anew.counts["failed"] == counts["failed"] == len(desk.engine.runs) - before
+        assert essence(anew) == essence(whole)
+
+
+@pytest.mark.parametrize("code", [ErrorCode.RUN_TIMEOUT, ErrorCode.MEMORY_LIMIT, ErrorCode.WORKER_CRASHED])
+async def test_a_trial_that_failed_of_the_machine_is_tried_again(tmp_path: Path, code: ErrorCode) -> None:
+    async with opened(tmp_path / "whole") as desk:
+        whole = await desk.optimize()
+    async with opened(tmp_path / "cut", formula=steep(code)) as desk:
+        job = await interrupted(desk, 14)
+        desk.engine.formula = hill
+        answer = await desk.optimizations.resume(job, wait_seconds=60)
+        assert answer.result is not None
+        assert answer.result.counts["failed"] == 0
+        assert essence(answer.result) == essence(whole)
+
+
+async def test_equal_cells_that_raise_are_run_once_and_a_run_by_itself_replaces_them(tmp_path: Path) -> None:
+    async with opened(tmp_path, formula=steep(ErrorCode.STRATEGY_RAISED)) as desk:
+        cells = (
+            {"hyperparameters": {"x": 20}},
+            {"hyperparameters": {"x": 1}},
+            {"hyperparameters": {"x": 20}},
+        )
+        answer = await desk.batches.run(BASE, cells, wait_seconds=60)
+        assert answer.result is not None
+        assert (answer.result.failed, answer.result.cached, len(desk.engine.runs)) == (2, 1, 2)
+        desk.engine.formula = hill
+        again = await desk.batches.run(BASE, cells, wait_seconds=60)
+        assert again.result is not None
+        assert (again.result.failed, again.result.cached, len(desk.engine.runs)) == (0, 2, 3)
+
+
 async def test_a_worker_that_dies_is_replaced_once(tmp_path: Path) -> None:
     async with opened(tmp_path / "undisturbed", capacity=1) as desk:
         whole = await desk.optimize()
@@ -452,3 +570,21 @@ async def test_what_many_cells_say_of_their_candles_is_said_once(tmp_path: Path)
             assert answer.result.cached == cached
             (said,) = (text for text in answer.result.warnings if "outlier" in text)
             assert said.startswith("BTC-USDT on Binance Spot: 1 price outlier (+5")
+
+
+async def test_what_trials_would_say_of_their_candles_is_said_once_of_the_whole_period(
+    tmp_path: Path,
+) -> None:
+    async with opened(tmp_path) as desk:
+        assert not any("BTC-USDT on" in text for text in (await desk.optimize(trials=3)).warnings)
+        key = SeriesKey(exchange=EXCHANGE, symbol="BTC-USDT")
+        rows = desk.candles.read(key)
+        rows[2_000:, 1:5] *= 1.538  # in the training
+        rows[25_000:, 1:5] *= 1.538  # in the test
+        desk.candles.write(key, rows, "jumps")
+        for cached in (False, True):
+            result = await desk.optimize(trials=5)
+            assert (result.counts["runs_cached"] > 0) is cached
+            (said,) = (text for text in result.warnings if "BTC-USDT on" in text)
+            assert said.startswith("BTC-USDT on Binance Spot: 2 price outliers (largest +5")
+            assert "in the ledger" in result.warnings[-1]

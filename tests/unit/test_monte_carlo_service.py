@@ -101,6 +101,8 @@ class SeededEngine:
         self.under_way = 0
         self.most_at_once = 0
         self.endless = False
+        #: Runs wait for each other there.
+        self.meeting: asyncio.Barrier | None = None
 
     def identity(self) -> str:
         return "one"
@@ -116,6 +118,8 @@ class SeededEngine:
         try:
             for _ in range(20 - pipeline.seed % 20):
                 await asyncio.sleep(0)
+            if self.meeting is not None:
+                await self.meeting.wait()
             if self.endless:
                 await asyncio.Event().wait()
         finally:
@@ -333,7 +337,9 @@ async def test_scenarios_are_stored_runs_with_seeds_of_their_own_and_no_trials(d
 
 async def test_neither_workers_nor_what_is_stored_change_the_answer(desk: Desk) -> None:
     run_id = await desk.run()
+    desk.engine.meeting = asyncio.Barrier(2)
     first = await desk.result(run_id, "candles", simulations=4)
+    desk.engine.meeting = None
     ran = len(desk.engine.runs)
     assert desk.engine.most_at_once == 2
     again = await desk.result(run_id, "candles", simulations=4)
@@ -414,6 +420,16 @@ async def test_parameters_a_pipeline_does_not_take_are_refused(
     error = await desk.refused(await desk.run(), "candles", pipeline=pipeline, pipeline_parameters=parameters)
     assert error.code is ErrorCode.INVALID_ARGUMENT
     assert says in f"{error.message} {error.hint}"
+
+
+async def test_an_analysis_that_goes_on_is_joined_and_its_scenarios_run_once(desk: Desk) -> None:
+    run_id = await desk.run()
+    before = len(desk.engine.runs)
+    asked = [desk.ask(run_id, "candles", simulations=6) for _ in range(3)]
+    answers = await asyncio.gather(*asked)
+    assert len({answer.job_id for answer in answers}) == 1
+    assert len({answer.model_dump_json() for answer in answers}) == 1
+    assert len(desk.engine.runs) - before == 6
 
 
 async def test_cancelling_ends_scenarios_and_their_job(desk: Desk) -> None:

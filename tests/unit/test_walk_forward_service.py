@@ -116,6 +116,7 @@ class Desk:
     engine: FormulaEngine
     jobs: JobService
     runs: SqlRunStore
+    candles: ParquetCandleStore
 
     async def ask(self, wait_seconds: float = 60, **changes: Any) -> WalkForwardAnswer:
         backtest = {
@@ -155,7 +156,7 @@ async def desk(tmp_path: Path) -> AsyncIterator[Desk]:
     planner = BacktestPlanner(strategies, candles, load_catalog(), engine)
     experiments = ExperimentRunner(engine, runs, ledger, CandleQualityService(candles))
     service = WalkForwardService(CampaignService(planner, experiments), OptunaSearchMethods(), runs, jobs)
-    yield Desk(service, engine, jobs, runs)
+    yield Desk(service, engine, jobs, runs, candles)
     await jobs.close()
     database.close()
 
@@ -382,3 +383,38 @@ async def test_bad_input_is_refused_before_anything_runs(
     assert caught.value.hint
     assert desk.engine.runs == []
     assert (await desk.jobs.page())[1] == 0
+
+
+async def test_what_runs_would_say_of_their_candles_is_said_once_of_the_whole_walk(desk: Desk) -> None:
+    key = SeriesKey(exchange=EXCHANGE, symbol="BTC-USDT")
+    rows = desk.candles.read(key)
+    for row in (4_000, 16_000):
+        rows[row:, 1:5] *= 1.538
+    desk.candles.write(key, rows, "jumps")
+    for trials in (9, 0):
+        found = await desk.result(trials=trials, sampler="grid" if trials else "tpe")
+        (said,) = (text for text in found.warnings if "BTC-USDT on" in text)
+        assert said.startswith(f"BTC-USDT on {EXCHANGE}: 2 price outliers (largest +5")
+
+
+async def test_a_walk_is_resumed_once_and_what_raised_in_it_is_not_run_again(desk: Desk) -> None:
+    desk.engine.failing = frozenset({"2024-01-09"})
+    desk.engine.hold.clear()
+    desk.engine.held_after = 25
+    job = (await desk.ask(wait_seconds=0)).job_id
+    # The 25 that were answered, less the test that raised.
+    while desk.runs.page(kind="trial", limit=1)[1] < 24:
+        await asyncio.sleep(0)
+    await desk.jobs.cancel(job)
+    desk.engine.hold.set()
+    answers = await asyncio.gather(*(desk.service.resume(job, wait_seconds=60) for _ in range(2)))
+    assert len({answer.job_id for answer in answers}) == 1
+    result = answers[0].result
+    assert result is not None
+    assert "raised on 2024-01-09" in str(result.windows[1].missing)
+    ran = [(run.request.start_ms, run.request.end_ms, _period(run)) for run in desk.engine.runs]
+    assert len(ran) == len(set(ran)) == result.counts["trials"] + 3
+
+
+def _period(run: EngineRun) -> Any:
+    return run.request.hyperparameters.get("period")

@@ -1,7 +1,6 @@
 """``jesse-mcp jobs``: look at jobs, cancel one, run one again."""
 
 import asyncio
-import json
 from collections.abc import Awaitable, Callable
 from typing import Annotated, TypeVar
 
@@ -11,13 +10,14 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from jesse_mcp.cli.results import FOREVER, print_run, progress_bar, run_with_progress
+from jesse_mcp.cli.results import FOREVER, listening, print_json, print_run, run_with_progress
 from jesse_mcp.composition import Application
 from jesse_mcp.domain.errors import ErrorCode, ResearchError
 from jesse_mcp.domain.jobs import Job, JobState
+from jesse_mcp.domain.model import Value
 from jesse_mcp.services.backtest_request import BacktestArguments
 from jesse_mcp.services.batches import BatchService
-from jesse_mcp.services.monte_carlo import MonteCarloService
+from jesse_mcp.services.monte_carlo_request import MonteCarloArguments
 from jesse_mcp.services.optimization import OptimizationService
 from jesse_mcp.services.walk_forward import WalkForwardService
 from jesse_mcp.settings import Settings
@@ -45,7 +45,7 @@ def listing(
     """Jobs, newest first."""
     jobs, total = _with_application(lambda app: app.jobs.page(state=state, limit=limit))
     if json_:
-        _print_json({"jobs": [job.model_dump(mode="json") for job in jobs], "total": total})
+        print_json({"jobs": [job.model_dump(mode="json") for job in jobs], "total": total})
         return
     table = Table(title=f"{len(jobs)} of {total} jobs")
     # Whole, to be copied; the message gives way.
@@ -61,7 +61,7 @@ def listing(
 
 def get(job_id: str) -> None:
     """One job in full, as JSON."""
-    _print_json(_with_application(lambda app: app.jobs.get(job_id)).model_dump(mode="json"))
+    print_json(_with_application(lambda app: app.jobs.get(job_id)).model_dump(mode="json"))
 
 
 def cancel(job_id: str) -> None:
@@ -90,21 +90,25 @@ def restart(job_id: str) -> None:
 
     async def again(application: Application) -> None:
         job = await application.jobs.get(job_id)
-        resumable: dict[str, OptimizationService | BatchService | WalkForwardService | MonteCarloService] = {
+        resumable: dict[str, OptimizationService | BatchService | WalkForwardService] = {
             "optimize": application.optimizations,
             "backtest_batch": application.batches,
             "walk_forward": application.walk_forwards,
-            "monte_carlo": application.monte_carlo,
         }
-        if job.kind in resumable and not job.state.active:
-            with progress_bar() as bar:
-                task = bar.add_task("waiting", total=1.0)
-
-                async def show(fraction: float | None, message: str | None) -> None:
-                    bar.update(task, completed=fraction or 0.0, description=message or "")
-
-                answer = await resumable[job.kind].resume(job_id, wait_seconds=FOREVER, on_progress=show)
-            _print_json(answer.model_dump(mode="json"))
+        if job.kind in (*resumable, "monte_carlo") and not job.state.active:
+            with listening() as show:
+                if job.kind in resumable:
+                    ended: Value = await resumable[job.kind].resume(
+                        job_id, wait_seconds=FOREVER, on_progress=show
+                    )
+                else:
+                    # The same request finds the scenarios that were finished.
+                    ended = await application.monte_carlo.analyse(
+                        MonteCarloArguments.model_validate(job.request),
+                        wait_seconds=FOREVER,
+                        on_progress=show,
+                    )
+            print_json(ended.model_dump(mode="json"))
             return
         if job.state.active or job.kind != "backtest":
             raise ResearchError(
@@ -128,7 +132,3 @@ def _with_application(use: Callable[[Application], Awaitable[T]]) -> T:
             await application.close()
 
     return asyncio.run(go())
-
-
-def _print_json(value: object) -> None:
-    Console(soft_wrap=True).print(json.dumps(value, indent=2), highlight=False, markup=False)

@@ -7,7 +7,7 @@ from cyclopts import App, Parameter
 from rich.console import Console
 from rich.table import Table
 
-from jesse_mcp.cli.results import FOREVER, progress_bar
+from jesse_mcp.cli.results import FOREVER, listening
 from jesse_mcp.composition import Application
 from jesse_mcp.services.monte_carlo_report import MonteCarloResult
 from jesse_mcp.services.monte_carlo_request import MonteCarloArguments
@@ -64,12 +64,7 @@ async def _analysed(arguments: MonteCarloArguments) -> MonteCarloResult:
     application = Application(Settings(prewarm=False))
     await application.start()
     try:
-        with progress_bar() as bar:
-            task = bar.add_task("waiting", total=1.0)
-
-            async def show(fraction: float | None, message: str | None) -> None:
-                bar.update(task, completed=fraction or 0.0, description=message or "")
-
+        with listening() as show:
             answer = await application.monte_carlo.analyse(arguments, wait_seconds=FOREVER, on_progress=show)
     finally:
         await application.close()

@@ -1,5 +1,8 @@
 """Runs on a terminal: progress while they work, a table when they are done."""
 
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from rich.console import Console
@@ -10,6 +13,7 @@ from rich.table import Table
 from jesse_mcp.composition import Application
 from jesse_mcp.domain.errors import ErrorCode, ResearchError
 from jesse_mcp.services.backtest_request import BacktestArguments
+from jesse_mcp.services.jobs import ProgressListener
 from jesse_mcp.services.run_view import RunView
 
 #: Jesse's metrics with their units, in the order a person asks for them.
@@ -47,6 +51,23 @@ def progress_bar() -> Progress:
     )
 
 
+@contextmanager
+def listening() -> Iterator[ProgressListener]:
+    """A bar for one piece of work, and what to tell it."""
+    with progress_bar() as bar:
+        task = bar.add_task("waiting", total=1.0)
+
+        async def show(fraction: float | None, message: str | None) -> None:
+            bar.update(task, completed=fraction or 0.0, description=message or "")
+
+        yield show
+
+
+def print_json(value: object) -> None:
+    """JSON values as they are, however wide the terminal is."""
+    Console(soft_wrap=True).print(json.dumps(value, indent=2), highlight=False, markup=False)
+
+
 async def run_with_progress(
     application: Application, arguments: BacktestArguments, title: str | None, *, use_cache: bool = True
 ) -> RunView:
@@ -55,12 +76,7 @@ async def run_with_progress(
     Raises:
         ResearchError: the error of the run.
     """
-    with progress_bar() as bar:
-        task = bar.add_task("waiting", total=1.0)
-
-        async def show(fraction: float | None, message: str | None) -> None:
-            bar.update(task, completed=fraction or 0.0, description=message or "")
-
+    with listening() as show:
         answer = await application.backtests.backtest(
             arguments, title=title, use_cache=use_cache, wait_seconds=FOREVER, on_progress=show
         )

@@ -30,11 +30,15 @@ _LONGEST_MESSAGE = 200
 
 
 class BatchRequest(Value):
-    """Every cell in full; ``pinned`` is a hash of what their answers rest on."""
+    """Every cell in full; ``pinned`` is a hash of what their answers rest on.
+
+    ``began_at`` is when it was first asked for, however often it is resumed.
+    """
 
     base: dict[str, Any]
     cells: tuple[dict[str, Any], ...]
     pinned: str
+    began_at: str | None = None
 
 
 class BatchResult(Value):
@@ -90,6 +94,7 @@ class BatchService:
                 for cell, plan in zip(cells, plans, strict=True)
             ),
             pinned=_pin(plans),
+            began_at=campaign.began_at,
         )
         job = await self._submit(request, campaign, plans)
         return await self._answer(job, wait_seconds, on_progress)
@@ -99,14 +104,16 @@ class BatchService:
     ) -> BatchAnswer:
         """The answer of a job that is done, the progress of one that is active, or another go at the rest.
 
+        When somebody resumed it before and that goes on, that job is joined.
+
         Raises:
             ResearchError: ``job_not_found``; ``invalid_argument`` when it is no batch or what it rests on
                 has changed; or how the job ended.
         """
         job = await job_of_kind(self._jobs, job_id, KIND)
         if not job.state.active and job.result is None:
-            campaign = self._campaigns.open("batch")
             request = BatchRequest.model_validate(job.request)
+            campaign = self._campaigns.open("batch", request.began_at)
             plans = await asyncio.to_thread(_planned, campaign, request.base, request.cells)
             if _pin(plans) != request.pinned:
                 raise ResearchError(
@@ -122,7 +129,7 @@ class BatchService:
             result = await _run_all(request, campaign, plans, reporter)
             reporter.result(result.model_dump(mode="json"))
 
-        return await self._jobs.submit(KIND, request.model_dump(mode="json"), work)
+        return await self._jobs.submit(KIND, request.model_dump(mode="json"), work, join=True)
 
     async def _answer(
         self, job: Job, wait_seconds: float, on_progress: ProgressListener | None
@@ -218,8 +225,8 @@ async def _run_all(
             cell = request.cells[len(rows)]
             rows.append((len(rows), *(cell.get(name) for name in varied), *_columns_of(result)))
             failed += isinstance(result, Refused)
+            cached += result.cached
             if isinstance(result, Answered):
-                cached += result.cached
                 said |= dict.fromkeys(result.candle_warnings)
             progress.say(f"{len(rows)} of {len(plans)} cells" + (f", {failed} failed" if failed else ""))
     return BatchResult(

@@ -1,11 +1,13 @@
 """Many backtests of one job: planned alike, run as many at a time as the engine takes, each stored."""
 
 import asyncio
+import time
 from collections import defaultdict
 from dataclasses import dataclass
 
 from jesse_mcp.domain.backtests import EngineChoice
 from jesse_mcp.domain.errors import ErrorCode, ResearchError
+from jesse_mcp.domain.identity import iso_utc
 from jesse_mcp.domain.runs import RunKind, RunRecord
 from jesse_mcp.domain.strategies import HyperparameterInfo
 from jesse_mcp.ports.engine import ProgressCallback
@@ -50,9 +52,10 @@ class Answered:
 
 @dataclass(frozen=True)
 class Refused:
-    """Why there is no run."""
+    """Why there is no run, and whether that had been found out before."""
 
     error: ResearchError
+    cached: bool = False
 
 
 class CampaignService:
@@ -62,19 +65,27 @@ class CampaignService:
         self._planner = planner
         self._experiments = experiments
 
-    def open(self, kind: RunKind) -> "Campaign":
-        """A campaign whose runs are stored under ``kind``."""
-        return Campaign(self._planner, self._experiments, kind)
+    def open(self, kind: RunKind, began_at: str | None = None) -> "Campaign":
+        """A campaign whose runs are stored under ``kind``.
+
+        Args:
+            began_at: when its job was first asked for (UTC, ISO 8601), if that was earlier than now.
+        """
+        return Campaign(self._planner, self._experiments, kind, began_at or iso_utc(time.time()))
 
 
 class Campaign:
     """One job's worth of backtests over code that is read once.
 
     An experiment that was run before, by whomever, is answered from the store; two equal ones at the same
-    time are run once.
+    time are run once. One that raised is not run again by the job that found it out, however often that is
+    resumed; a new job tries it again, since the reason may lie outside of what identifies an experiment.
     """
 
-    def __init__(self, planner: BacktestPlanner, experiments: ExperimentRunner, kind: RunKind) -> None:
+    def __init__(
+        self, planner: BacktestPlanner, experiments: ExperimentRunner, kind: RunKind, began_at: str
+    ) -> None:
+        self.began_at = began_at
         self._planner = planner
         self._experiments = experiments
         self._kind: RunKind = kind
@@ -105,6 +116,9 @@ class Campaign:
                 stored = await self._experiments.find(plan)
                 if stored is not None:
                     return _answered(stored, cached=True)
+                failed = await self._experiments.failure(plan, self.began_at)
+                if failed is not None:
+                    return Refused(failed, cached=True)
                 async with self._slots_of(plan.engine):
                     record = await self._experiments.run(plan, progress, kind=self._kind, attempts=_ATTEMPTS)
         except ResearchError as error:
@@ -115,6 +129,15 @@ class Campaign:
 
     def _slots_of(self, engine: EngineChoice) -> asyncio.Semaphore:
         return self._slots.setdefault(engine, asyncio.Semaphore(self.capacity(engine)))
+
+    async def candle_warnings(self, arguments: BacktestArguments) -> tuple[str, ...]:
+        """What is suspicious about the candles of a whole period, said once for all runs in it.
+
+        Raises:
+            ResearchError: what planning raises, ``storage_failed``.
+        """
+        plan = await asyncio.to_thread(self.plan, arguments)
+        return await self._experiments.candle_warnings(plan)
 
     async def trials_of(self, family: str) -> int:
         """How many distinct experiments of a family of strategies were ever tried.

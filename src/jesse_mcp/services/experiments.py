@@ -20,6 +20,10 @@ from jesse_mcp.services.candle_quality import CandleQualityService
 from jesse_mcp.services.candle_slices import series_of, traded_rows
 from jesse_mcp.services.engine_choice import EmbeddedBeside, engine_for
 
+#: Follows from code, candles and request. The others are of the machine and its limits, or cost nothing to
+#: find out again.
+_OF_THE_EXPERIMENT = frozenset({ErrorCode.STRATEGY_RAISED})
+
 
 class ExperimentRunner:
     """What every use case does with a plan: look whether it was run, run it, store run and trial.
@@ -62,6 +66,22 @@ class ExperimentRunner:
             self._count(plan, stored.run_id, stored.outcome)
         return stored
 
+    async def failure(self, plan: Plan, since: str) -> ResearchError | None:
+        """The error of this very experiment, if it was run at ``since`` (UTC, ISO 8601) or later and raised.
+
+        Raises:
+            ResearchError: ``storage_failed``.
+        """
+        return await asyncio.to_thread(self._runs.find_failure, plan.fingerprint, since)
+
+    async def candle_warnings(self, plan: Plan) -> tuple[str, ...]:
+        """What is suspicious about the candles of the period, each with the name of its series.
+
+        Raises:
+            ResearchError: ``series_not_found``, ``storage_failed``.
+        """
+        return await asyncio.to_thread(self._candle_warnings, plan)
+
     async def trials_of(self, family: str) -> int:
         """How many distinct experiments of a family of strategies were ever tried.
 
@@ -94,9 +114,8 @@ class ExperimentRunner:
         benchmark = asyncio.create_task(asyncio.to_thread(_benchmark, plan))
         try:
             outcome = await self._outcome(plan, progress, attempts)
-        except Exception:
-            # A failed attempt is an attempt all the same, whatever it failed of.
-            await asyncio.to_thread(self._count, plan, None, None)
+        except Exception as error:
+            await asyncio.to_thread(self._failed, plan, error)
             raise
         finally:
             await asyncio.gather(quality, benchmark, return_exceptions=True)
@@ -167,6 +186,12 @@ class ExperimentRunner:
         self._runs.add(record)
         self._count(plan, record.run_id, outcome)
         return record
+
+    def _failed(self, plan: Plan, error: Exception) -> None:
+        # A failed attempt is an attempt all the same, whatever it failed of.
+        self._count(plan, None, None)
+        if isinstance(error, ResearchError) and error.code in _OF_THE_EXPERIMENT:
+            self._runs.add_failure(plan.fingerprint, iso_utc(time.time()), error)
 
     def _count(self, plan: Plan, run_id: str | None, outcome: EngineOutcome | None) -> None:
         if plan.counted:

@@ -27,8 +27,9 @@ from jesse_mcp.services.monte_carlo_request import (
     check_block_length,
     check_draws,
 )
-from jesse_mcp.services.resumption import awaited, job_of_kind
+from jesse_mcp.services.resumption import awaited
 
+KIND = "monte_carlo"
 #: However many cores there are, threads stay free for other calls and for the heartbeat of the jobs.
 _MOST_AT_ONCE = 16
 _STEPS_OF_PROGRESS = 100
@@ -61,7 +62,10 @@ class MonteCarloService:
         wait_seconds: float,
         on_progress: ProgressListener | None = None,
     ) -> MonteCarloAnswer:
-        """Simulate as a job.
+        """Simulate as a job; a job of the same request that is active is joined.
+
+        Scenarios that were finished before are not run again, so the same request also goes on with what was
+        interrupted.
 
         Args:
             wait_seconds: how long to wait for the answer; the job goes on after that.
@@ -74,7 +78,7 @@ class MonteCarloService:
         record = await asyncio.to_thread(self._runs.get, arguments.run_id)
         work = await self._work(arguments, record)
         request = arguments.model_dump(mode="json", exclude_none=True)
-        job = await self._jobs.submit("monte_carlo", request, work)
+        job = await self._jobs.submit(KIND, request, work, join=True)
         job = await awaited(self._jobs, job.job_id, wait_seconds, on_progress)
         return MonteCarloAnswer(
             state=job.state,
@@ -83,19 +87,6 @@ class MonteCarloService:
             message=job.message,
             result=None if job.result is None else MonteCarloResult.model_validate(job.result),
         )
-
-    async def resume(
-        self, job_id: str, *, wait_seconds: float, on_progress: ProgressListener | None = None
-    ) -> MonteCarloAnswer:
-        """The request of a job that has ended, made again; scenarios that were finished are not run again.
-
-        Raises:
-            ResearchError: ``job_not_found``; ``invalid_argument`` when it is a job of another kind; and as
-                :meth:`analyse`.
-        """
-        job = await job_of_kind(self._jobs, job_id, "monte_carlo")
-        arguments = MonteCarloArguments.model_validate(job.request)
-        return await self.analyse(arguments, wait_seconds=wait_seconds, on_progress=on_progress)
 
     async def _work(self, arguments: MonteCarloArguments, record: RunRecord) -> Work:
         start = BacktestRequest.model_validate(record.request).starting_balance

@@ -73,14 +73,16 @@ class OptimizationService:
     ) -> OptimizationAnswer:
         """The answer of a job that is done, the progress of one that is active, or another go at the rest.
 
+        When somebody resumed it before and that goes on, that job is joined.
+
         Raises:
             ResearchError: ``job_not_found``; ``invalid_argument`` when it is no search or what it rests on
                 has changed; or how the job ended.
         """
         job = await job_of_kind(self._jobs, job_id, KIND)
         if not job.state.active and job.result is None:
-            campaign = self._campaigns.open("trial")
             request = OptimizationRequest.model_validate(job.request)
+            campaign = self._campaigns.open("trial", request.began_at)
             plan = await asyncio.to_thread(campaign.plan, request.backtest)
             check_pins(request.pinned, plan, f"resume: since {job_id} began")
             job = await self._submit(request, campaign)
@@ -89,10 +91,13 @@ class OptimizationService:
     async def _submit(self, request: OptimizationRequest, campaign: Campaign) -> Job:
         async def work(reporter: JobReporter) -> None:
             result = await _Optimization(request, campaign, self._methods, reporter).run()
+            # Once, of the whole period: every trial would say the same of its part.
+            said = await campaign.candle_warnings(request.backtest)
             await unchanged(campaign, request.backtest, request.pinned)
+            result = result.model_copy(update={"warnings": (*said, *result.warnings)})
             reporter.result(result.model_dump(mode="json"))
 
-        return await self._jobs.submit(KIND, request.model_dump(mode="json"), work)
+        return await self._jobs.submit(KIND, request.model_dump(mode="json"), work, join=True)
 
     async def _answer(
         self, job: Job, wait_seconds: float, on_progress: ProgressListener | None

@@ -43,6 +43,7 @@ class OptimizationRequest(Value):
     """Everything an answer depends on, nothing left to a default that may change.
 
     ``backtest`` has the whole period; training ends, and the test begins, at ``test_start`` (ISO date).
+    ``began_at`` is when it was first asked for, however often it is resumed.
     """
 
     backtest: BacktestArguments
@@ -58,6 +59,7 @@ class OptimizationRequest(Value):
     in_flight: int
     pinned: dict[str, Any]
     warnings: tuple[str, ...]
+    began_at: str | None = None
 
     @property
     def objectives(self) -> tuple[Objective, ...]:
@@ -117,6 +119,7 @@ def complete_request(arguments: OptimizationArguments, campaign: Campaign) -> Op
         in_flight=arguments.in_flight,
         pinned=pins(plan),
         warnings=(*_warnings(plan, test_start), *of_space(arguments, space, declared)),
+        began_at=campaign.began_at,
     )
 
 

@@ -149,7 +149,7 @@ class _Seen:
     cached: int = 0
 
     def count(self, result: Answered | Refused) -> None:
-        if isinstance(result, Answered) and result.cached:
+        if result.cached:
             self.cached += 1
         else:
             self.ran += 1

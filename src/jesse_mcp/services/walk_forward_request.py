@@ -59,7 +59,8 @@ class WalkForwardRequest(Value):
     """Everything an answer depends on.
 
     ``search`` is that of the first window with the seed that was asked for; every window has its own period
-    and its own seed. ``None`` for fixed hyperparameters.
+    and its own seed. ``None`` for fixed hyperparameters. ``began_at`` is when the walk was first asked for,
+    however often it is resumed.
     """
 
     backtest: BacktestArguments
@@ -68,6 +69,7 @@ class WalkForwardRequest(Value):
     search: OptimizationRequest | None
     pinned: dict[str, Any]
     warnings: tuple[str, ...]
+    began_at: str | None = None
 
     def search_of(self, window: Period) -> OptimizationRequest:
         """The search on the training of one window: it is told of no later day.
@@ -129,6 +131,7 @@ def complete_walk(arguments: WalkForwardArguments, campaign: Campaign) -> WalkFo
         search=search,
         pinned=pins(plan),
         warnings=(*plan.warnings, *of_search, *_warnings(arguments, windows, end)),
+        began_at=campaign.began_at,
     )
 
 
