@@ -33,6 +33,7 @@ from jesse_mcp.services.jobs import JobService
 from jesse_mcp.services.market_bars import MarketReader
 from jesse_mcp.services.monte_carlo import MonteCarloService
 from jesse_mcp.services.optimization import OptimizationService
+from jesse_mcp.services.performance_analysis import PerformanceService
 from jesse_mcp.services.runs import RunService
 from jesse_mcp.services.strategies import StrategyService
 from jesse_mcp.services.system import SystemService
@@ -79,6 +80,7 @@ class Application:
         self.analysis_sources = AnalysisSources(
             runs, MarketReader(candle_store), lambda name: resolve_exchange(name, self.catalog).name
         )
+        self.performance = PerformanceService(self.analysis_sources, candle_store)
         beside = _embedded_beside(self.backend)
         planner = BacktestPlanner(strategy_store, candle_store, self.catalog, self.engine, beside)
         quality = CandleQualityService(candle_store)

@@ -3,6 +3,7 @@
 Source: Sweeney, "Campaign Trading: Tactics and Strategies to Exploit the Markets", Wiley 1996.
 """
 
+import bisect
 from dataclasses import dataclass
 
 import numpy as np
@@ -58,7 +59,7 @@ def excursion(trade: OpenTrade, candles: NDArray[np.float64]) -> Excursion | Non
     last_ms = trade.closed_at // MINUTE_MS * MINUTE_MS
     if not trade.whole_last_minute:
         last_ms -= MINUTE_MS
-    first, end = np.searchsorted(candles[:, 0], [first_ms, max(first_ms, last_ms)])
+    first, end = row_of(candles, first_ms), row_of(candles, max(first_ms, last_ms))
     if end - first != max(0, last_ms - first_ms) // MINUTE_MS:
         return None
     inside = candles[first:end]
@@ -68,6 +69,12 @@ def excursion(trade: OpenTrade, candles: NDArray[np.float64]) -> Excursion | Non
     lowest = min([trade.exit_price, trade.entry_price, *([float(inside[:, 4].min())] if len(inside) else [])])
     up, down = highest / trade.entry_price - 1, 1 - lowest / trade.entry_price
     return Excursion(adverse=down, favourable=up) if trade.long else Excursion(adverse=up, favourable=down)
+
+
+def row_of(candles: NDArray[np.float64], moment: int) -> int:
+    """First row at or after ``moment`` (epoch milliseconds)."""
+    # Not np.searchsorted, which would read the whole file to make a column of it.
+    return bisect.bisect_left(range(len(candles)), moment, key=lambda row: int(candles[row, 0]))
 
 
 def excursion_summary(adverse: Floats, favourable: Floats, profits: Floats) -> dict[str, Measure]:

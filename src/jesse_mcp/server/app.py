@@ -13,6 +13,7 @@ from jesse_mcp.server import (
     candle_tools,
     job_tools,
     monte_carlo_tools,
+    performance_tools,
     run_tools,
     strategy_tools,
     system_tools,
@@ -57,6 +58,7 @@ def build_server(application: Application) -> FastMCP:
         campaign_tools,
         run_tools,
         monte_carlo_tools,
+        performance_tools,
         job_tools,
     ):
         tools.register(server, application)
