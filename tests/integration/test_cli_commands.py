@@ -94,6 +94,52 @@ def test_a_run_and_what_luck_did_to_it(shell: Shell) -> None:
     assert "returns_block" in hint
 
 
+def test_a_search_and_a_walk(shell: Shell) -> None:
+    searched = [*RUN_OPTIONS, "--trials", "7", "--min-trades", "0", "--seed", "4", "--fee", "0.0005"]
+    found = shell.json("optimize", "Mine", *searched, "--test-start", "2024-01-07", "--json")
+    assert found["counts"]["trials"] == 7
+    assert found["periods"]["test"] == "2024-01-07 to 2024-01-09"
+    shown = shell.run("optimize", "Mine", *searched, "--test-start", "2024-01-07").stdout
+    assert f"every={found['best'][0]['parameters']['every']}" in shown
+    assert "".join(found["verdict"].split()) in "".join(shown.split())
+    assert "all 7 trials were used" in shown
+    (job, *_) = shell.json("jobs", "list", "--json")["jobs"]
+    assert (job["kind"], job["state"]) == ("optimize", "done")
+    narrow = ["--space", "every=4:6:2", "--metric", "net_profit", "--test-fraction", "0", "--json"]
+    narrowed = shell.json("optimize", "Mine", *searched, *narrow)
+    assert {line["parameters"]["every"] for line in narrowed["top"]} == {4, 6}
+    assert narrowed["metrics"] == {"net_profit": "max"}
+
+    windows = ["--train-days", "2", "--test-days", "2"]
+    walked = shell.json("walk-forward", "Mine", *searched, *windows, "--json")
+    assert [line["test"] for line in walked["windows"]] == [
+        "2024-01-05 to 2024-01-07",
+        "2024-01-07 to 2024-01-09",
+    ]
+    assert walked["counts"]["trials"] == 14
+    shown = shell.run("walk-forward", "Mine", *searched, *windows).stdout
+    assert "2024-01-05 to 2024-01-07" in shown
+    assert "verdict: undecided" in shown
+    fixed = [*RUN_OPTIONS, *windows, "--trials", "0", "--anchored", "--drop-partial", "--json"]
+    assert shell.json("walk-forward", "Mine", *fixed)["counts"]["trials"] == 0
+
+
+@pytest.mark.parametrize(
+    "text", ["every", "every=4", "every=4:x", "every=1:2:3:4", "every=[1,", "every=nan:4"]
+)
+def test_a_space_that_cannot_be_read_is_refused(shell: Shell, text: str) -> None:
+    message, hint = shell.refused("optimize", "Mine", *RUN_OPTIONS, "--space", text)
+    assert message == f"invalid_argument: --space is {text!r}"
+    assert "NAME=MIN:MAX" in hint
+
+
+def test_what_would_be_ignored_is_refused(shell: Shell) -> None:
+    twice = ["--space", "every=2:4", "--space", "every=[6, 8]"]
+    assert "twice" in shell.refused("optimize", "Mine", *RUN_OPTIONS, *twice)[0]
+    unused = ["--train-days", "2", "--test-days", "2", "--trials", "0", "--seed", "3"]
+    assert "seed is given" in shell.refused("walk-forward", "Mine", *RUN_OPTIONS, *unused)[0]
+
+
 def test_a_backtest_and_its_jobs(shell: Shell) -> None:
     options = ["--hp", "every=4", "--data", "BTC-USDT:2h", "--title", "from a terminal", "--json"]
     run = shell.json("backtest", "Mine", *RUN_OPTIONS, *options)

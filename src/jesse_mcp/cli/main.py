@@ -14,14 +14,27 @@ from jesse_mcp.settings import Settings, variable
 
 def build_app() -> App:
     """Every command. Imported here, not above: most need few of the libraries of the others."""
-    from jesse_mcp.cli import backtest, candles, client_config, demo, doctor, engine, jobs, monte_carlo, serve
+    from jesse_mcp.cli import (
+        backtest,
+        candles,
+        client_config,
+        demo,
+        doctor,
+        engine,
+        jobs,
+        monte_carlo,
+        optimize,
+        serve,
+        walk_forward,
+    )
 
     app = App(
         name="jesse-mcp",
         help="A quantitative research desk on the Jesse trading framework, served over MCP.",
         version=__version__,
     )
-    for module in (demo, doctor, serve, engine, candles, backtest, monte_carlo, jobs, client_config):
+    studies = (backtest, optimize, walk_forward, monte_carlo)
+    for module in (demo, doctor, serve, engine, candles, *studies, jobs, client_config):
         module.register(app)
     return app
 
