@@ -1,4 +1,4 @@
-"""A search on a Ray cluster: the answer of the embedded engine, whatever happens to nodes and server."""
+"""Searches and walks on a Ray cluster: the embedded engine's answers, whatever happens to nodes or server."""
 
 import json
 import sqlite3
@@ -48,9 +48,16 @@ SEARCH: dict[str, Any] = {
     "test_start": "2024-01-06",
     "wait_seconds": 0,
 }
+WALK: dict[str, Any] = {
+    **{name: value for name, value in SEARCH.items() if name != "test_start"},
+    "train_days": 3,
+    "test_days": 2,
+    "trials": 12,
+}
+WINDOWS = 2
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def cluster(engine_python: Path) -> Iterator[RayCluster]:
     cluster = RayCluster(engine_python, 0, 1, 1)
     yield cluster
@@ -62,10 +69,10 @@ def furnish(desk: Desk, candles: Path) -> None:
     desk.call("strategy_write", name="Mine", code=STRATEGY)
 
 
-def finished(desk: Desk, job_id: str) -> dict[str, Any]:
+def finished(desk: Desk, job_id: str, tool: str = "optimize") -> dict[str, Any]:
     answer: dict[str, Any] = {"result": None}
     while answer["result"] is None:
-        answer = desk.call("optimize", resume=job_id, wait_seconds=100)
+        answer = desk.call(tool, resume=job_id, wait_seconds=100)
     result: dict[str, Any] = answer["result"]
     return result
 
@@ -129,3 +136,44 @@ def test_a_search_survives_a_node_and_the_server_and_equals_that_of_the_embedded
         again = finished(desk, desk.call("optimize", **SEARCH)["job_id"])
     assert again["counts"]["runs_new"] == 0, "what Ray has computed is the embedded engine's own experiment"
     assert again["best"][0]["test"] == undisturbed["best"][0]["test"]
+
+
+@pytest.mark.parametrize("then", ["alone", "and the server"])
+def test_a_walk_survives_a_node_and_equals_that_of_the_embedded_engine(
+    engine_python: Path, cluster: RayCluster, tmp_path: Path, then: str
+) -> None:
+    candles = candle_file(tmp_path / "btc.csv")
+    runs = WINDOWS * (WALK["trials"] + 1)
+    there = environment(
+        tmp_path / "there", engine_python, JESSE_MCP_ENGINE="ray", RAY_ADDRESS=cluster.address
+    )
+    before: list[str] = []
+    with http_server(there, tmp_path / "first.log") as (process, url), http_desk(url) as desk:
+        furnish(desk, candles)
+        job_id = desk.call("walk_forward", **WALK)["job_id"]
+        wait_until(lambda: done(desk, job_id) > 0.2, "a fifth")
+        assert desk.call("system_status")["engine"]["workers"]["capacity"] == 2
+        cluster.kill(2)
+        assert done(desk, job_id) < 1, "the node died in the middle"
+        if then == "alone":
+            disturbed = finished(desk, job_id, "walk_forward")
+            assert desk.call("system_status")["engine"]["workers"]["capacity"] == 1
+        else:
+            wait_until(lambda: done(desk, job_id) > 0.5, "a half")
+            process.kill()
+            process.wait()
+            before = stored(tmp_path / "there")
+            assert 0.3 * runs < len(before) < runs
+    if then != "alone":
+        with http_server(there, tmp_path / "second.log") as (_, url), http_desk(url) as desk:
+            assert desk.call("job_get", job_id=job_id)["state"] == "lost"
+            disturbed = finished(desk, job_id, "walk_forward")
+    after = stored(tmp_path / "there")
+    assert after[: len(before)] == before
+    assert len(set(after)) == len(after) == runs, "no finished trial is run again"
+
+    with stdio_desk(environment(tmp_path / "here", engine_python), tmp_path / "third.log") as desk:
+        furnish(desk, candles)
+        undisturbed = finished(desk, desk.call("walk_forward", **WALK)["job_id"], "walk_forward")
+    assert all(line["missing"] is None for line in undisturbed["windows"])
+    assert essence(disturbed) == essence(undisturbed)
