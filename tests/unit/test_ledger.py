@@ -104,6 +104,44 @@ def test_families_are_counted_and_paged_apart(ledger: SqlTrialLedger) -> None:
     ]
 
 
+def test_a_failed_attempt_is_completed_by_the_run_that_succeeds_and_counted_once(
+    ledger: SqlTrialLedger,
+) -> None:
+    assert ledger.record(trial("same", trial_id="first", created_at="2026-01-01T00:00:00.000Z"))
+    found = {"run_id": "run_1", "sharpe": 1.5, "daily_returns": (0.1, -0.2), "parameters": {"every": 6}}
+    assert not ledger.record(trial("same", **found, created_at="2026-01-02T00:00:00.000Z"))
+    assert not ledger.record(trial("same", run_id="run_2", sharpe=9.0, daily_returns=(0.9,)))
+    assert not ledger.record(trial("same"))
+    (entry,) = ledger.entries("Trend")
+    assert {name: getattr(entry, name) for name in found} == found
+    assert (entry.trial_id, entry.created_at) == ("first", "2026-01-01T00:00:00.000Z")
+    assert ledger.count() == 1
+
+
+def test_the_same_code_under_another_name_counts_to_the_family(ledger: SqlTrialLedger) -> None:
+    for number in range(4):
+        ledger.record(trial(f"a{number}", family="A", code_shape="one"))
+    ledger.record(trial("a4", family="A", code_shape="two"))
+    ledger.record(trial("b", family="B", code_shape="two"))
+    ledger.record(trial("c", family="C", code_shape="three"))
+    ledger.record(trial("d", family="D"))
+    assert [ledger.count(family) for family in "ABCDE"] == [6, 6, 1, 1, 0]
+    assert ledger.lineage("B") == {"A", "B"}
+    assert [entry.fingerprint for entry in ledger.entries("B", limit=2)] == ["b", "a4"]
+    # Code of both ties their lines together.
+    ledger.record(trial("b2", family="B", code_shape="three"))
+    assert ledger.lineage("C") == {"A", "B", "C"}
+    assert ledger.count("C") == 8
+
+
+def test_a_shape_is_learnt_when_an_old_trial_is_met_again(ledger: SqlTrialLedger) -> None:
+    ledger.record(trial("old", family="A"))
+    ledger.record(trial("new", family="B", code_shape="one"))
+    assert ledger.count("B") == 1
+    ledger.record(trial("old", family="A", code_shape="one"))
+    assert ledger.count("B") == 2
+
+
 def test_a_family_does_not_depend_on_the_order_of_routes() -> None:
     assert family_of(["Trend", "Revert", "Trend"]) == family_of(("Revert", "Trend")) == "Revert+Trend"
 

@@ -134,13 +134,20 @@ class TrialLedger(Protocol):
     """Every backtest ever tried. Every method raises ``storage_failed`` when the database refuses."""
 
     def record(self, entry: Trial) -> bool:
-        """Add a trial; false when its fingerprint was counted before (the first entry stands)."""
+        """Add a trial; false when its fingerprint was counted before.
+
+        The first entry stands, except that one without a run is given that of ``entry`` with its returns.
+        """
         ...
 
     def count(self, family: str | None = None) -> int:
-        """Distinct trials of a family, or of all."""
+        """Distinct trials of a family and its :meth:`lineage`, or of all."""
         ...
 
     def entries(self, family: str | None = None, limit: int = 100, offset: int = 0) -> list[Trial]:
-        """Newest first."""
+        """Of the same trials, newest first."""
+        ...
+
+    def lineage(self, family: str) -> frozenset[str]:
+        """The family and those its code was tried under, by :func:`~jesse_mcp.domain.ledger.lineage_of`."""
         ...

@@ -2,13 +2,16 @@
 
 import asyncio
 import time
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
 
 from jesse_mcp.analytics.buy_and_hold import buy_and_hold, equal_shares
+from jesse_mcp.analytics.walk_forward import daily_returns
 from jesse_mcp.domain.backtests import EngineChoice, EngineOutcome
 from jesse_mcp.domain.candles import CLOSE, OPEN, TIMESTAMP
+from jesse_mcp.domain.code_shape import code_shape
 from jesse_mcp.domain.errors import ErrorCode, ResearchError
 from jesse_mcp.domain.identity import iso_utc, new_id
 from jesse_mcp.domain.ledger import Trial, family_of
@@ -23,6 +26,7 @@ from jesse_mcp.services.engine_choice import EmbeddedBeside, engine_for
 #: Follows from code, candles and request. The others are of the machine and its limits, or cost nothing to
 #: find out again.
 _OF_THE_EXPERIMENT = frozenset({ErrorCode.STRATEGY_RAISED})
+_REMEMBERED_CODES = 16
 
 
 class ExperimentRunner:
@@ -46,6 +50,8 @@ class ExperimentRunner:
         self._runs = runs
         self._ledger = ledger
         self._quality = quality
+        # The runs of a campaign share their code.
+        self._shape = lru_cache(_REMEMBERED_CODES)(_shape)
 
     def capacity(self, choice: EngineChoice) -> int:
         """How many runs execute at the same time on an engine."""
@@ -195,7 +201,8 @@ class ExperimentRunner:
 
     def _count(self, plan: Plan, run_id: str | None, outcome: EngineOutcome | None) -> None:
         if plan.counted:
-            self._ledger.record(_trial(plan, run_id, outcome))
+            shape = self._shape(tuple(sorted(plan.run.source.items())))
+            self._ledger.record(_trial(plan, shape, run_id, outcome))
 
 
 def _benchmark(plan: Plan) -> dict[str, Any] | None:
@@ -226,7 +233,11 @@ def _outcome_warnings(outcome: EngineOutcome) -> tuple[str, ...]:
     return tuple(warnings)
 
 
-def _trial(plan: Plan, run_id: str | None, outcome: EngineOutcome | None) -> Trial:
+def _shape(files: tuple[tuple[str, str], ...]) -> str:
+    return code_shape(dict(files))
+
+
+def _trial(plan: Plan, shape: str, run_id: str | None, outcome: EngineOutcome | None) -> Trial:
     request = plan.run.request
     sharpe = None if outcome is None else outcome.metrics.get("sharpe_ratio")
     return Trial(
@@ -246,12 +257,13 @@ def _trial(plan: Plan, run_id: str | None, outcome: EngineOutcome | None) -> Tri
         run_id=run_id,
         sharpe=sharpe if isinstance(sharpe, int | float) else None,
         daily_returns=None if outcome is None else _daily_returns(outcome),
+        code_shape=shape,
     )
 
 
 def _daily_returns(outcome: EngineOutcome) -> tuple[float, ...] | None:
-    """Relative changes of Jesse's daily balances; ``None`` after a balance of zero or less."""
-    balances = np.array([point.balance for point in outcome.equity])
-    if len(balances) < 2 or (balances <= 0).any():
-        return None
-    return tuple((balances[1:] / balances[:-1] - 1).tolist())
+    """Relative changes of Jesse's daily balances, up to the loss of everything; ``None`` without any."""
+    balances = np.array([point.balance for point in outcome.equity], dtype=np.float64)
+    with np.errstate(over="ignore"):
+        returns = daily_returns(balances)
+    return tuple(returns.tolist()) if len(returns) and np.isfinite(returns).all() else None

@@ -2,13 +2,13 @@
 
 from typing import Any
 
-from sqlalchemy import Insert, Row, func, select
+from sqlalchemy import ColumnElement, Connection, Insert, Row, func, select, true, update
 from sqlalchemy.dialects import postgresql, sqlite
 
 from jesse_mcp.adapters.storage.database import Database
 from jesse_mcp.adapters.storage.encoding import from_text, pack_floats, to_text, unpack_floats
 from jesse_mcp.adapters.storage.tables import trials
-from jesse_mcp.domain.ledger import Trial
+from jesse_mcp.domain.ledger import Trial, lineage_of
 
 
 class SqlTrialLedger:
@@ -26,23 +26,46 @@ class SqlTrialLedger:
         }
         with self._database.writing() as connection:
             statement = _insert_unless_counted(connection.dialect.name).values(values)
-            return connection.execute(statement).first() is not None
+            added = connection.execute(statement).first() is not None
+            if not added:
+                _complete(connection, entry, values)
+        return added
 
     def count(self, family: str | None = None) -> int:
         query = select(func.count()).select_from(trials)
-        if family is not None:
-            query = query.where(trials.c.family == family)
         with self._database.reading() as connection:
-            return connection.execute(query).scalar_one()
+            return connection.execute(query.where(_related(connection, family))).scalar_one()
 
     def entries(self, family: str | None = None, limit: int = 100, offset: int = 0) -> list[Trial]:
-        query = select(trials)
-        if family is not None:
-            query = query.where(trials.c.family == family)
-        query = query.order_by(trials.c.created_at.desc(), trials.c.seq.desc())
+        query = select(trials).order_by(trials.c.created_at.desc(), trials.c.seq.desc())
         with self._database.reading() as connection:
+            query = query.where(_related(connection, family))
             rows = connection.execute(query.limit(limit).offset(offset)).all()
         return [_trial(row) for row in rows]
+
+    def lineage(self, family: str) -> frozenset[str]:
+        with self._database.reading() as connection:
+            return _lineage(connection, family)
+
+
+def _lineage(connection: Connection, family: str) -> frozenset[str]:
+    query = select(trials.c.family, trials.c.code_shape).where(trials.c.code_shape.is_not(None)).distinct()
+    return lineage_of(family, [(row.family, row.code_shape) for row in connection.execute(query)])
+
+
+def _related(connection: Connection, family: str | None) -> ColumnElement[bool]:
+    return true() if family is None else trials.c.family.in_(sorted(_lineage(connection, family)))
+
+
+def _complete(connection: Connection, entry: Trial, values: dict[str, Any]) -> None:
+    """Fill in what the first entry could not know, and nothing that it did."""
+    counted = update(trials).where(trials.c.fingerprint == entry.fingerprint)
+    if entry.run_id is not None:
+        # The first attempt left no run: it failed, or its server died.
+        found = {name: values[name] for name in ("run_id", "sharpe", "daily_returns", "parameters")}
+        connection.execute(counted.where(trials.c.run_id.is_(None)).values(found))
+    if entry.code_shape is not None:
+        connection.execute(counted.where(trials.c.code_shape.is_(None)).values(code_shape=entry.code_shape))
 
 
 def _insert_unless_counted(dialect: str) -> Insert:

@@ -38,7 +38,15 @@ def failed_runs(connection: Connection) -> None:
     metadata.create_all(connection, tables=[failures])
 
 
-MIGRATIONS: tuple[Migration, ...] = (runs_and_jobs, trial_ledger, job_results, failed_runs)
+def code_shapes(connection: Connection) -> None:
+    # Trials of before have none, and are related by the names of their strategies alone.
+    if not any(column["name"] == "code_shape" for column in inspect(connection).get_columns(trials.name)):
+        connection.execute(text("ALTER TABLE trials ADD COLUMN code_shape VARCHAR(64)"))
+    for index in trials.indexes:
+        index.create(connection, checkfirst=True)
+
+
+MIGRATIONS: tuple[Migration, ...] = (runs_and_jobs, trial_ledger, job_results, failed_runs, code_shapes)
 
 
 def version_of(connection: Connection) -> int:

@@ -94,7 +94,9 @@ trials = Table(
     Column("run_id", String(64)),
     Column("sharpe", Double),
     Column("daily_returns", LargeBinary),
+    Column("code_shape", String(64)),
     Index("ix_trials_family", "family", "created_at", "seq"),
+    Index("ix_trials_code_shape", "code_shape", "family"),
 )
 
 # Not unique: what failed is only believed by those that began before, so it may fail again later.
