@@ -67,12 +67,7 @@ def excursions_section(
     """Summary over the trades whose minutes are known, and the first of them one by one."""
     if candles.reason is not None:
         return {}, {"excursions": candles.reason}
-    found: list[tuple[int, Excursion]] = []
-    for number, trade in enumerate(trades):
-        rows = candles.rows.get(trade.symbol)
-        known = None if rows is None else excursion(_open_trade(trade, rows), rows)
-        if known is not None:
-            found.append((number, known))
+    found = trade_excursions(trades, candles)
     values, undefined = separated(
         excursion_summary(
             np.array([known.adverse for _, known in found], dtype=np.float64),
@@ -91,6 +86,17 @@ def excursions_section(
     elif len(found) > _EXCURSIONS_SHOWN:
         undefined["rows"] = f"the first {_EXCURSIONS_SHOWN} of {len(found)} trades are shown"
     return section, {f"excursions.{name}": reason for name, reason in undefined.items()}
+
+
+def trade_excursions(trades: tuple[Trade, ...], candles: TradedCandles) -> list[tuple[int, Excursion]]:
+    """Number and excursion of each trade whose minutes are known, in the order of the trades."""
+    found: list[tuple[int, Excursion]] = []
+    for number, trade in enumerate(trades):
+        rows = candles.rows.get(trade.symbol)
+        known = None if rows is None else excursion(_open_trade(trade, rows), rows)
+        if known is not None:
+            found.append((number, known))
+    return found
 
 
 def _open_trade(trade: Trade, rows: CandleArray) -> OpenTrade:
