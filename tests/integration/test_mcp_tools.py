@@ -99,12 +99,25 @@ REQUIRED: dict[str, Arguments] = {
     "run_get": lambda w: {"run_id": w.runs[0]},
     "run_compare": lambda w: {"run_ids": w.runs},
     "monte_carlo": lambda w: {"run_id": w.runs[0], "method": "trades_shuffle"},
+    "analyze_results": lambda w: {"run_id": w.runs[0]},
     "job_list": {},
     "job_get": lambda w: {"job_id": w.job},
     "job_cancel": lambda w: {"job_id": w.endless_job()},
 }
 #: Of these the schema cannot say what is needed: the one or the other.
 CHOICE = {"candles_import", "strategy_validate", "backtest", "backtest_batch", "optimize", "walk_forward"}
+
+ANALYSED = (
+    "trades",
+    "drawdowns",
+    "calendar",
+    "rolling",
+    "excursions",
+    "distribution",
+    "intervals",
+    "benchmark",
+    "jesse",
+)
 
 #: These need an exchange or a running Jesse, and are under test where there is one.
 ELSEWHERE = {"candles_available": {"listed"}, "candles_import": {"source"}}
@@ -256,6 +269,33 @@ EVERY: dict[str, list[Arguments]] = {
                 "high_sigma": 0,
                 "low_sigma": 0,
             },
+        },
+    ],
+    "analyze_results": [
+        lambda w: {
+            "run_id": w.runs[0],
+            "include": [*ANALYSED],
+            "risk_free_rate": 0.02,
+            "target_return": 0.01,
+            "rolling_window": 3,
+            "seed": 4,
+        },
+        {
+            "returns": [0.01, -0.02, 0.015] * 10,
+            "periods_per_year": 252,
+            "include": ["benchmark"],
+            "benchmark_returns": [0.02, -0.01, 0.0] * 10,
+        },
+        {"balances": [[1_704_067_200_000 + day * 86_400_000, 100 + day % 3] for day in range(40)]},
+        {
+            "market": {
+                "exchange": EXCHANGE,
+                "symbols": ["BTC-USDT", "ETH-USDT"],
+                "weights": [0.7, 0.3],
+                "timeframe": "4h",
+                "start_date": "2024-01-01",
+                "end_date": "2024-01-08",
+            }
         },
     ],
     "job_list": [{"state": "done", "limit": 1, "offset": 1}],
@@ -504,6 +544,28 @@ WRONG: list[tuple[str, dict[str, Any], str, str]] = [
     ("monte_carlo", {**SHUFFLE, "quantiles": []}, "invalid_argument", "quantiles"),
     ("monte_carlo", {**SHUFFLE, "block_length": 3}, "invalid_argument", "block_length"),
     ("monte_carlo", {**SHUFFLE, "pipeline": "gaussian_noise"}, "invalid_argument", "pipeline"),
+    ("analyze_results", {}, "invalid_argument", "exactly one"),
+    ("analyze_results", {"run_id": "run_none"}, "run_not_found", "run_list"),
+    ("analyze_results", {"run_id": "run_none", "returns": [0.1]}, "invalid_argument", "exactly one"),
+    ("analyze_results", {"returns": [-2.0]}, "invalid_argument", "-2.0"),
+    ("analyze_results", {"returns": [0.1], "include": ["trade"]}, "invalid_argument", "drawdowns"),
+    ("analyze_results", {"returns": [0.1], "risk_free_rate": -1}, "invalid_argument", "risk_free_rate is -1"),
+    ("analyze_results", {"returns": [0.1], "target_return": 50}, "invalid_argument", "target_return is 50"),
+    ("analyze_results", {"returns": [0.1], "rolling_window": 9}, "invalid_argument", "'rolling'"),
+    (
+        "analyze_results",
+        {"returns": [0.1], "rolling_window": 1, "include": ["rolling"]},
+        "invalid_argument",
+        "rolling_window is 1",
+    ),
+    ("analyze_results", {"returns": [0.1], "seed": 9}, "invalid_argument", "'intervals'"),
+    (
+        "analyze_results",
+        {"returns": [0.1], "seed": -1, "include": ["intervals"]},
+        "invalid_argument",
+        "seed is -1",
+    ),
+    ("analyze_results", {"returns": [0.1], "benchmark_returns": [0.1]}, "invalid_argument", "'benchmark'"),
     ("job_list", {"state": "sleeping"}, "invalid_argument", "running"),
     ("job_list", {"offset": 10**30}, "invalid_argument", "offset"),
     ("job_get", {"job_id": "job_none"}, "job_not_found", "job_list"),
