@@ -36,6 +36,7 @@ from jesse_mcp.services.optimization import OptimizationService
 from jesse_mcp.services.performance_analysis import PerformanceService
 from jesse_mcp.services.runs import RunService
 from jesse_mcp.services.strategies import StrategyService
+from jesse_mcp.services.stress import StressService
 from jesse_mcp.services.system import SystemService
 from jesse_mcp.services.walk_forward import WalkForwardService
 from jesse_mcp.settings import Settings
@@ -92,6 +93,14 @@ class Application:
         self.optimizations = OptimizationService(campaigns, methods, self.jobs)
         self.walk_forwards = WalkForwardService(campaigns, methods, runs, self.jobs)
         self.monte_carlo = MonteCarloService(runs, campaigns, self.jobs)
+        self.stress = StressService(
+            self.analysis_sources,
+            candle_store,
+            runs,
+            campaigns,
+            self.jobs,
+            lambda name: resolve_exchange(name, self.catalog).name,
+        )
         self.system = SystemService(
             __version__, settings.home, self.engine, candle_store, strategy_store, runs, jobs, ledger
         )

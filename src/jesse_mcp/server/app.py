@@ -16,6 +16,7 @@ from jesse_mcp.server import (
     performance_tools,
     run_tools,
     strategy_tools,
+    stress_tools,
     system_tools,
 )
 from jesse_mcp.server.errors import ErrorMiddleware
@@ -59,6 +60,7 @@ def build_server(application: Application) -> FastMCP:
         run_tools,
         monte_carlo_tools,
         performance_tools,
+        stress_tools,
         job_tools,
     ):
         tools.register(server, application)

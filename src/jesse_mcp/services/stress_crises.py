@@ -1,0 +1,119 @@
+"""What crises of the past did to markets, and did or would have done to the source."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from jesse_mcp.analytics.crises import Crisis
+from jesse_mcp.analytics.shocks import Passage, passage
+from jesse_mcp.domain.timeframes import iso_minute
+from jesse_mcp.services.stress_market import Basis, Fall
+from jesse_mcp.services.stress_subject import Subject
+
+_NOT_COVERED = "it has no balances over the whole window"
+
+
+@dataclass(frozen=True)
+class CrisisImpact:
+    """Falls of the markets by symbol, and what became of the source's equity, as fractions of it.
+
+    Attributes:
+        total_return: over the window; ``None`` with a ``reason``.
+        largest_fall: of the equity within the window; ``None`` for what is hypothetical.
+        standard_error: of the betas, for what is hypothetical.
+    """
+
+    crisis: Crisis
+    falls: dict[str, Fall]
+    total_return: float | None = None
+    largest_fall: float | None = None
+    standard_error: float | None = None
+    basis: Basis | None = None
+    span: str | None = None
+    reason: str | None = None
+
+    def shown(self) -> dict[str, Any]:
+        """As a row of the answer, without what is missing."""
+        row = {
+            "name": self.crisis.name,
+            "title": self.crisis.title,
+            "window": f"{self.crisis.start} to {self.crisis.end} (exclusive)",
+            "market_falls": {
+                symbol: None if fall.value is None else {"fall": fall.value, "basis": fall.basis}
+                for symbol, fall in self.falls.items()
+            },
+            "total_return": self.total_return,
+            "basis": self.basis,
+        }
+        more = {
+            "largest_fall": self.largest_fall,
+            "standard_error": self.standard_error,
+            "measured_from_to": self.span,
+        }
+        return row | {name: value for name, value in more.items() if value is not None}
+
+    def undefined(self) -> dict[str, str]:
+        """Why a number is null, by where it is missing."""
+        name = f"crises.{self.crisis.name}"
+        found = {
+            f"{name}.{symbol}": fall.reason for symbol, fall in self.falls.items() if fall.reason is not None
+        }
+        return found if self.reason is None else {**found, f"{name}.total_return": self.reason}
+
+
+@dataclass(frozen=True)
+class CrisisReplay:
+    """Blocking; called in a thread."""
+
+    subject: Subject
+
+    def impact(self, crisis: Crisis) -> CrisisImpact:
+        """The source's own returns where it covers the window, else those of its markets times its betas."""
+        subject = self.subject
+        falls = {key.symbol: subject.market.fall(key, crisis) for key in subject.keys}
+        own = self._own(crisis)
+        if isinstance(own, Passage):
+            return _measured(crisis, falls, own)
+        if subject.exchange is None:
+            return CrisisImpact(crisis, falls, reason=f"{own}, and it names no market")
+        if subject.sample.components is not None:
+            held = subject.market.portfolio(subject.exchange, subject.sample.components, crisis)
+            if isinstance(held, Passage):
+                return _measured(crisis, falls, held)
+        return self._hypothetical(crisis, falls)
+
+    def _own(self, crisis: Crisis) -> Passage | str:
+        series = self.subject.sample.series
+        if self.subject.sample.reason is not None:
+            return self.subject.sample.reason
+        if series.timestamps is None:
+            return "the source has no times"
+        found = passage(series.timestamps, series.balances, crisis.start_ms, crisis.end_ms)
+        return found or _NOT_COVERED
+
+    def _hypothetical(self, crisis: Crisis, falls: dict[str, Fall]) -> CrisisImpact:
+        unknown = [symbol for symbol, fall in falls.items() if fall.value is None]
+        if unknown:
+            reason = f"how far {', '.join(unknown)} fell is not known"
+            return CrisisImpact(crisis, falls, reason=reason)
+        shocks = {symbol: -(fall.value or 0.0) for symbol, fall in falls.items()}
+        found = self.subject.shocked(shocks)
+        if isinstance(found, str):
+            return CrisisImpact(crisis, falls, reason=found)
+        return CrisisImpact(
+            crisis,
+            falls,
+            total_return=found.value,
+            standard_error=found.standard_error if self.subject.sample.components is None else None,
+            basis="hypothetical",
+        )
+
+
+def _measured(crisis: Crisis, falls: dict[str, Fall], found: Passage) -> CrisisImpact:
+    return CrisisImpact(
+        crisis,
+        falls,
+        total_return=found.total_return,
+        largest_fall=found.largest_fall,
+        basis="measured",
+        span=f"{iso_minute(found.start_ms)} to {iso_minute(found.end_ms)}",
+    )

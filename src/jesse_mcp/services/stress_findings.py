@@ -1,0 +1,145 @@
+"""What a stress test says in plain sentences, each tied to its numbers."""
+
+from typing import Any
+
+from jesse_mcp.services.analysis_source import Sample
+from jesse_mcp.services.stress_crises import CrisisImpact
+
+_WEAK_FIT = 0.1
+_NEAR = 0.2
+
+
+def findings_of(
+    sample: Sample, impacts: list[CrisisImpact], sections: dict[str, Any], original: dict[str, Any] | None
+) -> list[str]:
+    """The worst of each kind first, doubts about the method after them.
+
+    Args:
+        sections: of the answer, by name; each may be ``None`` or empty.
+        original: the run itself in the numbers of a rerun.
+    """
+    findings = [] if sample.reason is None else [f"the returns could not be stressed: {sample.reason}"]
+    findings += _on_crises(impacts)
+    findings += _on_shocks(sections["shocks"])
+    findings += _on_fit(sections["exposure"])
+    findings += _on_volatility(sections["volatility"])
+    findings += _on_correlation(sections["correlation"])
+    findings += _on_liquidation(sections["liquidation"])
+    findings += _on_reruns(sections["reruns"], original)
+    return findings
+
+
+def _on_crises(impacts: list[CrisisImpact]) -> list[str]:
+    findings = []
+    for basis, verb in (("measured", "made"), ("hypothetical", "would have made, by its exposure,")):
+        known = [(i.total_return, i) for i in impacts if i.basis == basis and i.total_return is not None]
+        if known:
+            value, worst = min(known, key=lambda pair: pair[0])
+            within = f", and fell by up to {worst.largest_fall:.1%}" if worst.largest_fall is not None else ""
+            findings.append(
+                f"of {len(known)} crises that are {basis}, the worst is {worst.crisis.name}: it {verb} "
+                f"{value:+.1%}{within}"
+            )
+    unknown = [i.crisis.name for i in impacts if i.total_return is None]
+    if unknown:
+        findings.append(f"nothing can be said about {', '.join(unknown)}: see undefined")
+    return findings
+
+
+def _on_shocks(rows: list[dict[str, Any]]) -> list[str]:
+    known = [row for row in rows if row["profit"] is not None]
+    if not known:
+        return []
+    worst = min(known, key=lambda row: float(row["profit"]))
+    moved = ", ".join(f"{symbol} {shock:+.0%}" for symbol, shock in worst["shocks"].items())
+    ruin = "; that is everything and more" if worst["profit"] <= -1 else ""
+    return [
+        f"a shock of {moved} would make {worst['profit']:+.1%} of equity (error of the betas "
+        f"{worst['standard_error']:.1%}){ruin}"
+    ]
+
+
+def _on_fit(exposure: dict[str, Any] | None) -> list[str]:
+    if exposure is None or exposure["method"] != "regression" or exposure["r_squared"] is None:
+        return []
+    fit = exposure["r_squared"]
+    if fit >= _WEAK_FIT:
+        return []
+    return [
+        f"the market explains {fit:.1%} of the variance of the returns: what rests on betas says little, "
+        "run it again over crises with rerun=['crises']"
+    ]
+
+
+def _on_volatility(section: dict[str, Any] | None) -> list[str]:
+    if section is None:
+        return []
+    now, stressed = section["now"], section["stressed"]
+    end = "it loses everything" if stressed["ruined"] else f"it returns {stressed['total_return']:+.1%}"
+    return [
+        f"with {section['multiplier']:g} times the volatility the deepest drawdown is "
+        f"{stressed['max_drawdown']:.1%} instead of {now['max_drawdown']:.1%}, and {end} instead of "
+        f"{now['total_return']:+.1%}"
+    ]
+
+
+def _on_correlation(section: dict[str, Any] | None) -> list[str]:
+    if section is None:
+        return []
+    findings = []
+    if section.get("distance_to_nearest_valid", 0.0) > 1e-9:
+        findings.append(
+            "the given matrix is no correlation matrix (smallest eigenvalue "
+            f"{section['given_matrix_smallest_eigenvalue']:.3g}): the nearest one was used"
+        )
+    average = section["average_correlation"]
+    return [
+        *findings,
+        f"with an average correlation of {average['stressed']:.2f} instead of {average['now']:.2f} the "
+        f"portfolio's volatility is {section['stressed']['volatility']:.1%} a year instead of "
+        f"{section['now']['volatility']:.1%}",
+    ]
+
+
+def _on_liquidation(section: dict[str, Any] | None) -> list[str]:
+    if section is None:
+        return []
+    distance, leverage = section["isolated_distance"], section["leverage"]
+    if distance <= 0:
+        return [f"at a leverage of {leverage:g} a position is liquidated as soon as it is opened"]
+    findings = [
+        f"at a leverage of {leverage:g} an isolated position is liquidated {distance:.2%} from its entry"
+    ]
+    crises = section["crises_beyond_isolated_distance"]
+    if crises:
+        findings.append(
+            f"a long held through {', '.join(crises)} would have been liquidated at that leverage"
+        )
+    worst = section.get("worst_adverse_move")
+    if worst is not None:
+        findings.append(
+            f"the worst move against a trade was {worst['move']:.2%}: it survives up to a leverage of "
+            f"{worst['leverage_survived_up_to']:.1f}; {worst['trades_liquidated']} of "
+            f"{worst['trades_known']} trades are liquidated at {leverage:g}"
+        )
+    if section.get("liquidations_in_jesse", "").startswith("not") and section["leverage_of_the_run"] > 1:
+        findings.append(
+            "the run had leverage in a mode in which Jesse liquidates nothing: its result may hold "
+            "positions an exchange would have closed"
+        )
+    return findings
+
+
+def _on_reruns(rows: list[dict[str, Any]], original: dict[str, Any] | None) -> list[str]:
+    findings = []
+    before = None if original is None else original["total_return"]
+    for row in rows:
+        found = row["total_return"]
+        if found is None:
+            continue
+        if "fee" not in row or before is None:
+            findings.append(f"run again through {row['name']} it made {found:+.1%} (measured)")
+            continue
+        turned = ": its profit is gone" if before > 0 >= found else ""
+        findings.append(f"with {row['name']} it makes {found:+.1%} instead of {before:+.1%}{turned}")
+    return findings
