@@ -5,6 +5,7 @@ import json
 import random
 import time
 from contextlib import AsyncExitStack
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -20,20 +21,21 @@ _SCRIPT = Path(__file__).with_name("direct_optimize.py")
 _STRATEGIES = Path(jesse_mcp.__file__).parent / "adapters" / "strategies" / "bundled"
 _CORES = 2
 #: Jesse multiplies them by the number of hyperparameters, of which the strategy has six.
-_TRIALS_EACH, _HYPERPARAMETERS = 4, 6
-_PRUNED_TRIALS = 60
+_TRIALS_EACH, _HYPERPARAMETERS = 2, 6
+_ROUNDS = 3
+#: No round is begun that would not end by then, if it took as long as the one before: a machine that others
+#: use gets fewer rounds, and the whole ends in about eight minutes all the same.
+_SECONDS_OF_ROUNDS = 270.0
+_CELLS = 10
+_PRUNED_TRIALS = 40
 _AGAINST_JESSE, _AGAINST_LOOP = Goal("at least", 5), Goal("at least", 1.8)
 
 
 async def measure(desk: Desk, steps: Steps) -> list[Result]:
     """Random sampling over the strategy's own space on the same year, in step mode, on two cores."""
     each = 1 if desk.quick else _TRIALS_EACH
-    trials = each * _HYPERPARAMETERS
-    repeats = desk.repeats(3, quick=1)
-    seconds: dict[str, list[float]] = {"ours": [], "loop": [], "jesse": []}
-    simulated: list[float] = []
-    cpu: dict[str, list[float]] = {"ours": [], "loop": []}
-    steps.expect(3 * repeats + 3)
+    rounds = desk.repeats(_ROUNDS, quick=1)
+    steps.expect(3 * rounds + 4)
     async with AsyncExitStack() as stack:
         one, two = [
             await stack.enter_async_context(serving(desk.home(f"optimize-{count}"), WORKERS=str(count)))
@@ -42,50 +44,90 @@ async def measure(desk: Desk, steps: Steps) -> list[Result]:
         loop = await stack.enter_async_context(direct(desk))
         for served in (one, two):
             await served.warm()
-        for number in range(repeats):
-            steps.doing("ours")
-            wall, busy, share = await _ours(two, trials, number)
-            seconds["ours"].append(wall)
-            cpu["ours"].append(busy / trials)
-            simulated.append(100 * share)
-            steps.done()
-            steps.doing("bare loop")
-            wall, busy = await _loop(loop, trials, number)
-            seconds["loop"].append(wall)
-            cpu["loop"].append(busy / trials)
-            steps.done()
-            steps.doing("Jesse's")
-            seconds["jesse"].append(await _jesse(desk, each))
-            steps.done()
-        search = _search_figures(trials, seconds, simulated, cpu)
-        batch = await _batch_figures(one, two, 4 if desk.quick else 20, steps)
+        measured = await _rounds(desk, two, loop, each, rounds, steps)
+        batch = await _batch_figures(one, two, 4 if desk.quick else _CELLS, steps)
         pruning = await _pruning_figures(two, 12 if desk.quick else _PRUNED_TRIALS, steps)
-    title = f"{trials} random trials, a year of one-minute candles at 1h, step mode, two cores"
+    title = (
+        f"{each * _HYPERPARAMETERS} random trials, a year of one-minute candles at 1h, step mode, two cores; "
+        f"rounds: {len(measured)}"
+    )
     return [
-        Result("optimize", title, search),
+        Result("optimize", title, _search_figures(measured)),
         Result("batch scaling", "the same cells with one worker and with two", batch),
         Result("pruning", "one search of the year in fast mode, TPE, one seed, with and without", pruning),
     ]
 
 
-def _search_figures(
-    trials: int, seconds: dict[str, list[float]], simulated: list[float], cpu: dict[str, list[float]]
-) -> tuple[Figure, ...]:
-    rates = {name: [trials / value for value in values] for name, values in seconds.items()}
-    gains = {
-        name: [theirs / ours for theirs, ours in zip(seconds[name], seconds["ours"], strict=True)]
-        for name in ("jesse", "loop")
-    }
+@dataclass(frozen=True)
+class _Round:
+    """The same number of trials in three ways: seconds, and of two of them CPU seconds a trial.
+
+    ``simulated`` is the share of what our workers had that Jesse simulated, 0 to 1.
+    """
+
+    trials: int
+    ours: float
+    loop: float
+    jesse: float
+    our_cpu: float
+    loop_cpu: float
+    simulated: float
+
+
+async def _rounds(
+    desk: Desk, served: Served, loop: DirectProcess, each: int, wanted: int, steps: Steps
+) -> list[_Round]:
+    trials = each * _HYPERPARAMETERS
+    steps.doing("warming up")
+    # Each side has loaded its libraries then; a Ray of Jesse's is new every time, as it is for its users.
+    await _ours(served, 2, wanted)
+    await _loop(loop, 1, wanted)
+    steps.done()
+    found: list[_Round] = []
+    begun = time.perf_counter()
+    for number in range(wanted):
+        spent = time.perf_counter() - begun
+        if found and spent + spent / len(found) > _SECONDS_OF_ROUNDS:
+            break
+        steps.doing("ours")
+        ours, our_cpu, simulated = await _ours(served, trials, number)
+        steps.done()
+        steps.doing("bare loop")
+        alone, loop_cpu = await _loop(loop, trials, number)
+        steps.done()
+        steps.doing("Jesse's")
+        jesse = await _jesse(desk, each)
+        steps.done()
+        found.append(_Round(trials, ours, alone, jesse, our_cpu / trials, loop_cpu / trials, simulated))
+    return found
+
+
+def _search_figures(rounds: list[_Round]) -> tuple[Figure, ...]:
     return (
-        sampled("optimize, trials a second", rates["ours"], "1/s"),
-        sampled("bare loop of research.backtest, one process", rates["loop"], "1/s"),
-        sampled("jesse.research.optimize, Ray running", rates["jesse"], "1/s"),
-        sampled("optimize over the bare loop", gains["loop"], "x", _AGAINST_LOOP),
-        sampled("optimize over Jesse's", gains["jesse"], "x", _AGAINST_JESSE),
-        sampled("share of the workers' time that Jesse simulates", simulated, "%"),
+        sampled("optimize, trials a second", [found.trials / found.ours for found in rounds], "1/s"),
+        sampled(
+            "bare loop of research.backtest, one process",
+            [found.trials / found.loop for found in rounds],
+            "1/s",
+        ),
+        sampled(
+            "jesse.research.optimize, Ray running", [found.trials / found.jesse for found in rounds], "1/s"
+        ),
+        sampled(
+            "optimize over the bare loop",
+            [found.loop / found.ours for found in rounds],
+            "x",
+            _AGAINST_LOOP,
+        ),
+        sampled("optimize over Jesse's", [found.jesse / found.ours for found in rounds], "x", _AGAINST_JESSE),
+        sampled(
+            "share of the workers' time that Jesse simulates",
+            [100 * found.simulated for found in rounds],
+            "%",
+        ),
         # Wall times of a busy machine say little of either.
-        sampled("CPU time a trial, optimize, every process", cpu["ours"], "s"),
-        sampled("CPU time a trial, bare loop", cpu["loop"], "s"),
+        sampled("CPU time a trial, optimize, every process", [found.our_cpu for found in rounds], "s"),
+        sampled("CPU time a trial, bare loop", [found.loop_cpu for found in rounds], "s"),
     )
 
 
