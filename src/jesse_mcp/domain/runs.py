@@ -7,7 +7,8 @@ from pydantic import Field
 from jesse_mcp.domain.backtests import EngineOutcome
 from jesse_mcp.domain.model import Value
 
-#: Asked for by itself, a cell of a batch, tried by a search, or a run repeated on altered candles.
+#: Asked for by itself, a cell of a batch, tried by a search, or a run repeated: on altered candles, in a
+#: crisis, at higher costs.
 RunKind = Literal["backtest", "batch", "trial", "scenario"]
 
 

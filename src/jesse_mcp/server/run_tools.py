@@ -18,7 +18,9 @@ def register(server: FastMCP, application: Application) -> None:
         symbol: Annotated[str | None, Field(description="only runs that traded this symbol")] = None,
         kind: Annotated[
             Literal["backtest", "batch", "trial", "scenario", "any"],
-            Field(description="asked for alone, cell of backtest_batch, tried by a search, of monte_carlo"),
+            Field(
+                description="asked for alone, cell of a batch, tried by a search, of monte_carlo, stress_test"
+            ),
         ] = "backtest",
         limit: Annotated[int, Field(ge=1, le=200)] = 20,
         offset: Annotated[int, Field(ge=0, le=MAX_OFFSET)] = 0,

@@ -6,7 +6,6 @@ from jesse_mcp.services.analysis_source import Sample
 from jesse_mcp.services.stress_crises import CrisisImpact
 
 _WEAK_FIT = 0.1
-_NEAR = 0.2
 
 
 def findings_of(
@@ -35,15 +34,19 @@ def _on_crises(impacts: list[CrisisImpact]) -> list[str]:
         known = [(i.total_return, i) for i in impacts if i.basis == basis and i.total_return is not None]
         if known:
             value, worst = min(known, key=lambda pair: pair[0])
-            within = f", and fell by up to {worst.largest_fall:.1%}" if worst.largest_fall is not None else ""
+            within = f", and fell by up to {worst.largest_fall:.2%}" if worst.largest_fall is not None else ""
             findings.append(
-                f"of {len(known)} crises that are {basis}, the worst is {worst.crisis.name}: it {verb} "
-                f"{value:+.1%}{within}"
+                f"the worst of the crises that are {basis} ({len(known)}) is {worst.crisis.name}: it {verb} "
+                f"{value:+.2%}{within}{_ruin(value)}"
             )
     unknown = [i.crisis.name for i in impacts if i.total_return is None]
     if unknown:
         findings.append(f"nothing can be said about {', '.join(unknown)}: see undefined")
     return findings
+
+
+def _ruin(value: float) -> str:
+    return "; that is everything and more" if value <= -1 else ""
 
 
 def _on_shocks(rows: list[dict[str, Any]]) -> list[str]:
@@ -52,10 +55,9 @@ def _on_shocks(rows: list[dict[str, Any]]) -> list[str]:
         return []
     worst = min(known, key=lambda row: float(row["profit"]))
     moved = ", ".join(f"{symbol} {shock:+.0%}" for symbol, shock in worst["shocks"].items())
-    ruin = "; that is everything and more" if worst["profit"] <= -1 else ""
     return [
-        f"a shock of {moved} would make {worst['profit']:+.1%} of equity (error of the betas "
-        f"{worst['standard_error']:.1%}){ruin}"
+        f"a shock of {moved} would make {worst['profit']:+.2%} of equity (error of the betas "
+        f"{worst['standard_error']:.2%}){_ruin(worst['profit'])}"
     ]
 
 
@@ -75,11 +77,11 @@ def _on_volatility(section: dict[str, Any] | None) -> list[str]:
     if section is None:
         return []
     now, stressed = section["now"], section["stressed"]
-    end = "it loses everything" if stressed["ruined"] else f"it returns {stressed['total_return']:+.1%}"
+    end = "it loses everything" if stressed["ruined"] else f"it returns {stressed['total_return']:+.2%}"
     return [
         f"with {section['multiplier']:g} times the volatility the deepest drawdown is "
-        f"{stressed['max_drawdown']:.1%} instead of {now['max_drawdown']:.1%}, and {end} instead of "
-        f"{now['total_return']:+.1%}"
+        f"{stressed['max_drawdown']:.2%} instead of {now['max_drawdown']:.2%}, and {end} instead of "
+        f"{now['total_return']:+.2%}"
     ]
 
 
@@ -138,8 +140,8 @@ def _on_reruns(rows: list[dict[str, Any]], original: dict[str, Any] | None) -> l
         if found is None:
             continue
         if "fee" not in row or before is None:
-            findings.append(f"run again through {row['name']} it made {found:+.1%} (measured)")
+            findings.append(f"run again through {row['name']} it made {found:+.2%} (measured)")
             continue
         turned = ": its profit is gone" if before > 0 >= found else ""
-        findings.append(f"with {row['name']} it makes {found:+.1%} instead of {before:+.1%}{turned}")
+        findings.append(f"with {row['name']} it makes {found:+.2%} instead of {before:+.2%}{turned}")
     return findings

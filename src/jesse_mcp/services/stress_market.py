@@ -114,4 +114,5 @@ class StressMarket:
             times = np.array(rows[:, TIMESTAMP]).astype(np.int64) + MINUTE_MS
             columns.append(closes_at(times, np.array(rows[:, CLOSE]), timestamps, reach))
         prices = np.column_stack(columns)
-        return np.asarray(prices[1:] / prices[:-1] - 1, dtype=np.float64)
+        with np.errstate(all="ignore"):
+            return np.asarray(prices[1:] / prices[:-1] - 1, dtype=np.float64)

@@ -77,11 +77,13 @@ class StressReruns:
             wanted += [_in_crisis(campaign, base, crisis) for crisis in arguments.crises]
         if "fees" in arguments.rerun:
             for times in arguments.fee_multipliers or DEFAULT_FEE_MULTIPLIERS:
-                wanted.append(_with_fee(campaign, base, f"fee x{times:g}", times * request.fee, request))
+                wanted.append(
+                    _with_fee(campaign, base, f"fee x{times:g}", round(times * request.fee, 12), request)
+                )
         if "slippage" in arguments.rerun:
             for bps in arguments.slippage_bps or DEFAULT_SLIPPAGE_BPS:
                 name = f"slippage {bps:g} bps"
-                wanted.append(_with_fee(campaign, base, name, request.fee + bps / 10_000, request))
+                wanted.append(_with_fee(campaign, base, name, round(request.fee + bps / 10_000, 12), request))
         return Reruns(campaign, tuple(wanted))
 
     async def run(self, reruns: Reruns, reporter: JobReporter) -> tuple[list[dict[str, Any]], dict[str, str]]:
@@ -182,8 +184,9 @@ def _in_crisis(campaign: Campaign, base: BacktestArguments, crisis: Crisis) -> R
     except ResearchError as error:
         if error.code is not ErrorCode.CANDLES_MISSING:
             raise
-        reason = f"{error.message}: {error.hint}" if error.hint else error.message
-        return Rerun(crisis.name, facts, reason=reason)
+        # Of the ways out the first is the import; the others are for a backtest of one's own.
+        way = (error.hint or "").partition("; or ")[0]
+        return Rerun(crisis.name, facts, reason=f"{error.message}: {way}")
     return Rerun(crisis.name, facts, replace(plan, counted=False))
 
 
