@@ -85,7 +85,7 @@ def dashboard_client(settings: Settings, url: str) -> "DashboardClient":
     from jesse_mcp.adapters.dashboard.login import Credentials
 
     credentials = Credentials(settings.jesse_password, settings.jesse_api_token)
-    return DashboardClient(url, credentials, locks=settings.cache / "locks")
+    return DashboardClient(url, credentials)
 
 
 def _origin(client: "DashboardClient") -> SeriesOrigin:

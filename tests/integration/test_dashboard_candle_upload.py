@@ -1,6 +1,5 @@
 """Our candles into the database of a real Jesse."""
 
-import io
 from collections.abc import Iterator
 from typing import Any
 
@@ -10,6 +9,7 @@ from pydantic import SecretStr
 
 from jesse_host import PASSWORD, JesseHost
 from jesse_mcp.adapters.dashboard import candle_upload
+from jesse_mcp.adapters.dashboard.candle_export import exported
 from jesse_mcp.adapters.dashboard.candle_upload import (
     CUSTOM_DATA,
     delete_series,
@@ -37,11 +37,6 @@ def client(jesse_host: JesseHost) -> Iterator[DashboardClient]:
 @pytest.fixture
 def rows() -> CandleArray:
     return synthetic_candles(FIRST_MS, ROWS, seed=5, start_price=31.4159)
-
-
-def exported(client: DashboardClient, key: SeriesKey) -> CandleArray:
-    with client.stream("/candles/export", {"exchange": key.exchange, "symbol": key.symbol}) as pieces:
-        return np.loadtxt(io.BytesIO(b"".join(pieces)), delimiter=",", skiprows=1, ndmin=2)
 
 
 def in_jesse(client: DashboardClient, exchange: str) -> set[SeriesKey]:

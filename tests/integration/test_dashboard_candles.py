@@ -6,7 +6,6 @@ import sys
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +14,7 @@ import pytest
 from pydantic import SecretStr
 
 from jesse_host import PASSWORD, JesseHost
+from jesse_mcp.adapters.dashboard.candle_export import EXPORT
 from jesse_mcp.adapters.dashboard.candle_upload import upload_candles
 from jesse_mcp.adapters.dashboard.candles import DashboardCandleStore, open_mirror
 from jesse_mcp.adapters.dashboard.client import DashboardClient
@@ -35,29 +35,20 @@ class CountingClient(DashboardClient):
     def __init__(self, host: JesseHost) -> None:
         super().__init__(host.url, Credentials(password=SecretStr(PASSWORD)))
         self.asked: list[str] = []
-        self.first_piece = threading.Event()
+        self.reading = threading.Event()
         self.go_on = threading.Event()
         self.go_on.set()
 
-    @contextmanager
-    def stream(self, path: str, fields: dict[str, str]) -> Iterator[Iterator[bytes]]:
-        self.asked.append(path)
-        with super().stream(path, fields) as pieces:
-            yield self._watched(pieces)
-
     def call(self, method: str, path: str, *, safe: bool, **parts: Any) -> dict[str, Any]:
         self.asked.append(path)
-        return super().call(method, path, safe=safe, **parts)
-
-    def _watched(self, pieces: Iterator[bytes]) -> Iterator[bytes]:
-        for piece in pieces:
-            yield piece
-            self.first_piece.set()
+        if path == EXPORT:
+            self.reading.set()
             assert self.go_on.wait(60)
+        return super().call(method, path, safe=safe, **parts)
 
     @property
     def exports(self) -> int:
-        return self.asked.count("/candles/export")
+        return self.asked.count(EXPORT)
 
 
 class Clock:
@@ -269,7 +260,7 @@ def test_a_reading_under_way_when_candles_change_is_not_believed(side: Side, ser
     side.client.go_on.clear()
     with ThreadPoolExecutor(1) as pool:
         reading = pool.submit(side.store.read, series)
-        assert side.client.first_piece.wait(60)
+        assert side.client.reading.wait(60)
         side.clock.time += 1
         side.store.forget(series)
         side.clock.time += 1
@@ -358,11 +349,11 @@ def test_a_database_that_dies_during_a_reading(engine_python: Path, tmp_path: Pa
         )
         before = side.store.mapped(key)
         side.clock.time += 3600
-        side.client.first_piece.clear()
+        side.client.reading.clear()
         side.client.go_on.clear()
         with ThreadPoolExecutor(1) as pool:
             reading = pool.submit(side.store.read, key)
-            assert side.client.first_piece.wait(60)
+            assert side.client.reading.wait(60)
             host.kill_postgres()
             side.client.go_on.set()
             with pytest.raises(ResearchError) as caught:

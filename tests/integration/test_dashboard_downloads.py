@@ -1,5 +1,6 @@
-"""Copies of candles are whole while others ask Jesse for other things, and Jesse is well afterwards."""
+"""Copies of candles are whole while others ask Jesse for other things, and no transaction stays open."""
 
+import re
 import threading
 from collections.abc import Callable
 
@@ -49,7 +50,11 @@ def test_downloads_and_requests_of_several_clients(jesse_host: JesseHost) -> Non
         thread.start()
     for thread in threads:
         thread.join()
+    left = jesse_host.sql("select count(*) from pg_stat_activity where state like 'idle in transaction%'")
     delete_series(clients[0], KEY)
     for client in clients:
         client.close()
     assert failures == []
+    assert re.search(r"\b0\b", left), left
+    assert not list((jesse_host.project / "research_scripts").iterdir())
+    assert not list((jesse_host.project / "strategies").glob("Candles_mcp_*"))

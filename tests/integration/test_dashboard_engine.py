@@ -5,7 +5,6 @@ Where the embedded engine would say the same, it is asked too.
 
 import asyncio
 import contextlib
-import io
 import os
 import shutil
 import signal
@@ -20,6 +19,7 @@ import pytest_asyncio
 from pydantic import SecretStr
 
 from jesse_host import PASSWORD, JesseHost
+from jesse_mcp.adapters.dashboard.candle_export import exported
 from jesse_mcp.adapters.dashboard.candle_upload import upload_candles
 from jesse_mcp.adapters.dashboard.client import DashboardClient
 from jesse_mcp.adapters.dashboard.engine import DashboardEngine
@@ -101,8 +101,7 @@ class Bench:
         self.dashboard = self.engine()
         rows = synthetic_candles(FIRST_MS, DAYS * 1_440, 1)
         upload_candles(client, KEY, rows)
-        with client.stream("/candles/export", {"exchange": KEY.exchange, "symbol": KEY.symbol}) as pieces:
-            rows = np.loadtxt(io.BytesIO(b"".join(pieces)), delimiter=",", skiprows=1)
+        rows = exported(client, KEY)
         self._candles = folder / "candles.f64"
         rows.astype("<f8").tofile(self._candles)
 

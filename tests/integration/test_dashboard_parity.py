@@ -1,7 +1,6 @@
 """The dashboard engine against the embedded one, on the candles that Jesse's database has kept."""
 
 import asyncio
-import io
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
@@ -11,6 +10,7 @@ import pytest_asyncio
 from pydantic import SecretStr
 
 from jesse_host import PASSWORD, JesseHost
+from jesse_mcp.adapters.dashboard.candle_export import exported
 from jesse_mcp.adapters.dashboard.candle_upload import upload_candles
 from jesse_mcp.adapters.dashboard.client import DashboardClient
 from jesse_mcp.adapters.dashboard.engine import DashboardEngine
@@ -20,7 +20,7 @@ from jesse_mcp.adapters.dashboard.strategies import DashboardStrategyStore
 from jesse_mcp.adapters.embedded.engine import EmbeddedEngine
 from jesse_mcp.analytics.synthetic import synthetic_candles
 from jesse_mcp.domain.backtests import EngineOutcome, EngineRun
-from jesse_mcp.domain.candles import CandleArray, SeriesKey
+from jesse_mcp.domain.candles import SeriesKey
 from parity_cases import (
     FIRST_MS,
     HERE,
@@ -36,11 +36,6 @@ pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 DAYS = 12
 PRICES = {"BTC-USDT": 20_000.0, "ETH-USDT": 1_500.0, "SOL-USDT": 20.0}
-
-
-def exported(client: DashboardClient, key: SeriesKey) -> CandleArray:
-    with client.stream("/candles/export", {"exchange": key.exchange, "symbol": key.symbol}) as pieces:
-        return np.loadtxt(io.BytesIO(b"".join(pieces)), delimiter=",", skiprows=1, ndmin=2)
 
 
 @pytest.fixture(scope="module")

@@ -1,105 +1,110 @@
-"""Jesse's download, cut anywhere on its way, and when it is not what it should be."""
+"""Candles that Jesse wrote to a file, and when they are not what they should be."""
 
 import csv
 import io
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any, cast
 
 import numpy as np
 import pytest
 
-from jesse_mcp.adapters.dashboard import candle_export
-from jesse_mcp.adapters.dashboard.candle_export import exported
+from jesse_mcp.adapters.dashboard.candle_export import EXPORT, exported
 from jesse_mcp.adapters.dashboard.client import DashboardClient
 from jesse_mcp.domain.candles import CandleArray, SeriesKey
 from jesse_mcp.domain.errors import ErrorCode, ResearchError
 
 KEY = SeriesKey(exchange="Binance Spot", symbol="BTC-USDT")
-HEADER = b"timestamp,open,close,high,low,volume\n"
+HEADER = "timestamp,open,close,high,low,volume\n"
 
 
-class Sends:
-    """A client whose download arrives in these pieces, and may break off after them."""
+class Jesse:
+    """A client of a Jesse that writes this text when it is asked for candles."""
 
-    def __init__(self, pieces: list[bytes], broken: bool = False, database: bool = True) -> None:
-        self._pieces = pieces
-        self._broken = broken
-        self._database = database
+    def __init__(self, text: str, count: int | None = None, fails: str = "") -> None:
+        self._text = text
+        self._count = text.count("\n") - 1 if count is None else count
+        self._fails = fails
+        self.files: dict[str, str] = {}
 
-    @contextmanager
-    def stream(self, _path: str, _fields: dict[str, str]) -> Iterator[Iterator[bytes]]:
-        yield self._sent()
-
-    def _sent(self) -> Iterator[bytes]:
-        yield from self._pieces
-        if self._broken:
+    def post(self, path: str, body: dict[str, Any], patience: float | None = None) -> dict[str, Any]:
+        assert patience is None or patience > 60
+        if path == self._fails:
             raise ResearchError(ErrorCode.JESSE_UNREACHABLE, "the connection broke")
+        match path:
+            case "/candles/export-to-project":
+                if not self._text:
+                    raise ResearchError(ErrorCode.JESSE_FAILED, "none", details={"status": 404})
+                self.files[body["path"]] = self._text
+                return {"row_count": self._count}
+            case "/project-files/write":
+                self.files[body["path"]] = body["content"]
+            case "/project-files/move":
+                self.files[body["destination"]] = self.files.pop(body["source"])
+            case "/strategy/get":
+                return {"content": self.files[f"strategies/{body['name']}/__init__.py"]}
+            case "/project-files/delete":
+                gone = [name for name in self.files if f"{name}/".startswith(f"{body['path']}/")]
+                if not gone:
+                    raise ResearchError(ErrorCode.JESSE_FAILED, "no file", details={"status": 404})
+                for name in gone:
+                    del self.files[name]
+            case _:
+                raise AssertionError(path)
+        return {}
 
-    def read(self, _path: str) -> dict[str, Any]:
-        if not self._database:
-            raise ResearchError(ErrorCode.JESSE_DATABASE, "no database")
-        return {"data": []}
+
+def read(jesse: Jesse) -> CandleArray:
+    return exported(cast(DashboardClient, jesse), KEY)
 
 
-def read(client: Sends) -> CandleArray:
-    return exported(cast(DashboardClient, client), KEY)
-
-
-def written(rows: CandleArray) -> bytes:
+def written(rows: CandleArray) -> str:
     """As Jesse writes float4 columns: the driver's floats through Python's csv module."""
     text = io.StringIO()
     lines = [[int(row[0]), *(float(str(np.float32(value))) for value in row[1:])] for row in rows]
     csv.writer(text, lineterminator="\n").writerows(lines)
-    return HEADER + text.getvalue().encode()
+    return HEADER + text.getvalue()
 
 
 @pytest.mark.parametrize("seed", range(5))
-def test_every_number_arrives_wherever_the_text_is_cut(seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(candle_export, "_BLOCK", 500)
+def test_every_number_arrives(seed: int) -> None:
     generator = np.random.default_rng(seed)
     rows = np.empty((300, 6))
     rows[:, 0] = 1_704_067_200_000 + 60_000 * np.arange(300)
     # From far below a cent to far above any price: some are written with an exponent.
     rows[:, 1:] = 10.0 ** generator.uniform(-12, 20, (300, 5))
-    text = written(rows)
-    cuts = np.sort(generator.integers(0, len(text), 40))
-    pieces = [text[low:high] for low, high in zip([0, *cuts], [*cuts, len(text)], strict=True)]
-    counts: list[int] = []
-    found = exported(cast(DashboardClient, Sends(pieces)), KEY, counts.append)
-    expected = [[float(field) for field in line.split(b",")] for line in text.splitlines()[1:]]
-    np.testing.assert_array_equal(found, expected)
-    assert counts == sorted(counts)
-    assert counts[-1] == 300
+    jesse = Jesse(written(rows))
+    expected = [[float(field) for field in line.split(",")] for line in written(rows).splitlines()[1:]]
+    np.testing.assert_array_equal(read(jesse), expected)
+    assert jesse.files == {}
 
 
 def test_a_series_that_is_not_there() -> None:
-    assert read(Sends([HEADER])).shape == (0, 6)
+    assert read(Jesse("")).shape == (0, 6)
 
 
 @pytest.mark.parametrize(
-    "pieces",
+    ("text", "count"),
     [
-        [],
-        [b"timestamp,open,high,low,close,volume\n1704067200000,1,1,1,1,1\n"],
-        [b"<html>\n"],
-        [HEADER, b"1704067200000,1,1,1,1,1\n1704067260000,1,1"],
-        [HEADER, b"1704067200000,1,1,1,1\n"],
-        [HEADER, b"1704067200000,1,1,,1,1\n"],
-        [HEADER, b"1704067200000,1,1,1,1,one\n"],
+        ("timestamp,open,high,low,close,volume\n1704067200000,1,1,1,1,1\n", 1),
+        ("<html>\n", 1),
+        (HEADER + "1704067200000,1,1,1,1,1\n1704067260000,1,1", 2),
+        (HEADER + "1704067200000,1,1,1,1\n", 1),
+        (HEADER + "1704067200000,1,1,,1,1\n", 1),
+        (HEADER + "1704067200000,1,1,1,1,one\n", 1),
+        (HEADER + "1704067200000,1,1,1,1,1\n", 2),
     ],
 )
-def test_another_table_is_not_taken_for_candles(pieces: list[bytes]) -> None:
+def test_another_table_is_not_taken_for_candles(text: str, count: int) -> None:
+    jesse = Jesse(text, count)
     with pytest.raises(ResearchError) as caught:
-        read(Sends(pieces))
+        read(jesse)
     assert caught.value.code is ErrorCode.JESSE_UNSUPPORTED
+    assert jesse.files == {}
 
 
-@pytest.mark.parametrize(
-    ("database", "code"), [(True, ErrorCode.JESSE_UNREACHABLE), (False, ErrorCode.JESSE_DATABASE)]
-)
-def test_a_download_that_breaks_off_is_no_series(database: bool, code: ErrorCode) -> None:
-    whole_lines = HEADER + b"1704067200000,1,1,1,1,1\n"
+@pytest.mark.parametrize("path", [EXPORT, "/project-files/write", "/project-files/move", "/strategy/get"])
+def test_what_is_broken_off_leaves_nothing_in_the_project(path: str) -> None:
+    jesse = Jesse(HEADER + "1704067200000,1,1,1,1,1\n", fails=path)
     with pytest.raises(ResearchError) as caught:
-        read(Sends([whole_lines], broken=True, database=database))
-    assert caught.value.code is code
+        read(jesse)
+    assert caught.value.code is ErrorCode.JESSE_UNREACHABLE
+    assert jesse.files == {}

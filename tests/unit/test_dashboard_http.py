@@ -20,7 +20,6 @@ from pydantic import SecretStr
 
 from jesse_mcp.adapters.dashboard import client as client_module
 from jesse_mcp.adapters.dashboard.client import DashboardClient
-from jesse_mcp.adapters.dashboard.gate import RequestGate
 from jesse_mcp.adapters.dashboard.login import Credentials
 from jesse_mcp.domain.errors import ErrorCode, ResearchError
 
@@ -320,73 +319,6 @@ def test_a_path_prefix_is_kept() -> None:
     client.get("/a", {"x": "1"})
     assert str(jesse.requests[0].url) == "https://host.test/jesse/a?x=1"
     assert client.websocket_url() == f"wss://host.test/jesse/ws?token={TOKEN}"
-
-
-def test_a_download_is_passed_on_in_pieces_and_logs_in_again() -> None:
-    def answer(request: httpx2.Request) -> httpx2.Response:
-        if f"token={jesse.token}".encode() not in request.content:
-            return httpx2.Response(401, json={"message": "Invalid password"})
-        return httpx2.Response(200, headers={"content-type": "text/csv"}, content=b"1,2\n")
-
-    jesse = FakeJesse(answer)
-    client = client_of(jesse)
-    for _ in range(2):
-        with client.stream("/candles/export", {"symbol": "BTC-USDT"}) as pieces:
-            assert b"".join(pieces) == b"1,2\n"
-        jesse.token = "renewed"  # noqa: S105
-    assert jesse.paths == ["/auth/login", *["/candles/export"] * 2, "/auth/login", "/candles/export"]
-
-
-def test_a_download_is_limited_as_a_whole() -> None:
-    answer = httpx2.Response(200, headers={"content-type": "text/csv"}, content=b"1,2\n")
-    client = DashboardClient(
-        "http://slow.test",
-        BY_TOKEN,
-        transport=httpx2.MockTransport(FakeJesse(lambda _: answer)),
-        longest_download=-1,
-    )
-
-    def read() -> None:
-        with client.stream("/candles/export", {}) as pieces:
-            b"".join(pieces)
-
-    error = failing(read)
-    assert (error.code, error.details["kind"]) == (ErrorCode.JESSE_UNREACHABLE, "slow")
-    assert "in all" in error.message
-
-
-def test_a_download_that_is_not_left_alone_with_jesse(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    client = DashboardClient(
-        "http://b.test", BY_TOKEN, transport=httpx2.MockTransport(FakeJesse()), locks=tmp_path
-    )
-    monkeypatch.setattr(client._gate, "patience", 0.05)
-
-    def read() -> None:
-        with client.stream("/candles/export", {}):
-            raise AssertionError("opened")
-
-    other = RequestGate("http://b.test", tmp_path)
-    with other.beside_others():
-        error = failing(read)
-    assert (error.code, error.details["kind"]) == (ErrorCode.JESSE_UNREACHABLE, "busy")
-    assert "other requests" in error.message
-    with other.alone():
-        error = failing(lambda: client.get("/system/system-info"))
-    assert "being copied" in error.message
-    assert "suspended" in str(error.hint)
-
-
-def test_a_download_that_is_none() -> None:
-    def open_it(answer: httpx2.Response) -> None:
-        with client_of(FakeJesse(lambda _: answer), BY_TOKEN).stream("/candles/export", {}):
-            raise AssertionError("opened")
-
-    assert failing(lambda: open_it(HTML)).code is ErrorCode.JESSE_UNRECOGNISED
-    lost = httpx2.Response(500, json={"error": "connection already closed"})
-    assert failing(lambda: open_it(lost)).code is ErrorCode.JESSE_DATABASE
-    assert failing(lambda: open_it(LIST)).code is ErrorCode.JESSE_UNRECOGNISED
 
 
 def test_no_secret_is_in_a_representation() -> None:

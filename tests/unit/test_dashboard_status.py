@@ -10,7 +10,6 @@ from pydantic import SecretStr
 
 from jesse_mcp.adapters.dashboard import client as client_module
 from jesse_mcp.adapters.dashboard.client import DashboardClient
-from jesse_mcp.adapters.dashboard.gate import RequestGate
 from jesse_mcp.adapters.dashboard.login import Credentials
 from jesse_mcp.adapters.dashboard.status import look
 from jesse_mcp.adapters.dashboard.versions import check_version
@@ -112,16 +111,6 @@ def test_what_is_in_the_way(
     *passed, failed = dashboard_checks(facts)
     assert all(check.passed for check in passed)
     assert (failed.passed, failed.found, failed.hint) == (False, facts["problem"], facts["hint"])
-
-
-def test_a_copy_of_candles_is_no_fault_of_jesses() -> None:
-    url = "http://copied.test"
-    client = DashboardClient(
-        url, Credentials(token=SecretStr("token")), transport=httpx2.MockTransport(jesse())
-    )
-    with RequestGate(url).alone():
-        assert look(client, patience=0.1).state == "busy"
-    assert look(client).state == "ready"
 
 
 @pytest.mark.parametrize("version", ["3.5.0", "3.5.3", "3.5.12", "3.5"])

@@ -132,7 +132,6 @@ def dashboard_checks(status: dict[str, Any]) -> list[Check]:
     checks: list[Check] = []
     for obstacle, name, found in (
         ("unreachable", "Jesse answers", status["url"]),
-        ("busy", "Jesse is free", "nothing is being copied"),
         ("not_jesse", "it is Jesse", "its API"),
         ("unauthorized", "login", "accepted"),
         ("unsupported", "version", f"Jesse {version}"),

@@ -1,22 +1,33 @@
-"""A whole series of Jesse's, read from its CSV download as it arrives."""
+"""A whole series of Jesse's, written to a file in Jesse's project and read from there.
+
+Jesse also streams a series as a download, which must never be asked for: each piece of it is made in
+whichever thread is free, while its transaction belongs to the thread it began in. When any other request
+comes between, that transaction stays open, every worker that starts afterwards waits for its locks, and Jesse
+hangs until it is restarted. A file is written in one go, in one thread, and its transaction ends with it.
+
+Jesse's API reads text files by pages of 2,000 lines, from the first line each time, which for candles takes
+minutes. The module of a strategy it reads whole: so the file becomes that of a temporary one.
+"""
 
 import io
-import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 
 import numpy as np
 
 from jesse_mcp.adapters.dashboard.client import DashboardClient
+from jesse_mcp.adapters.dashboard.project import JesseProject
+from jesse_mcp.adapters.dashboard.staging import place_mark
+from jesse_mcp.adapters.dashboard.temporary_names import spool_path, temporary_name
+from jesse_mcp.adapters.strategies.folder_store import main_module
+from jesse_mcp.adapters.strategies.source_bundle import STRATEGIES
 from jesse_mcp.domain.candles import CandleArray, SeriesKey
 from jesse_mcp.domain.errors import ErrorCode, ResearchError
 
-PATH = "/candles/export"
-_HEADER = b"timestamp,open,close,high,low,volume"
-#: Bytes of text that are held at a time; some 60 of them are a candle.
-_BLOCK = 1_048_576
-#: Seconds between attempts. A download of Jesse's changes threads, and breaks off when another request comes
-#: between: its database connections belong to threads.
-_PAUSES = (0.1, 0.3, 1.0, 2.0)
+EXPORT = "/candles/export-to-project"
+_HEADER = "timestamp,open,close,high,low,volume\n"
+#: Seconds for Jesse to write a series, and to send it: many years of minutes on a slow machine.
+_PATIENCE = 900.0
 
 
 class DashboardOrigin:
@@ -30,88 +41,80 @@ class DashboardOrigin:
         return f"Jesse at {self._client.url}"
 
     def whole(self, key: SeriesKey, arrived: Callable[[int], None]) -> CandleArray:
-        """See the port and :func:`exported`."""
-        return exported(self._client, key, arrived)
+        """See the port and :func:`exported`; all candles arrive together."""
+        candles = exported(self._client, key)
+        arrived(len(candles))
+        return candles
 
 
-def exported(
-    client: DashboardClient, key: SeriesKey, arrived: Callable[[int], None] = lambda _rows: None
-) -> CandleArray:
+def exported(client: DashboardClient, key: SeriesKey) -> CandleArray:
     """Every one-minute candle of a series, in Jesse's column order.
 
     The numbers are those of Jesse's database, which keeps prices and volume as float4, in their shortest
     decimal form: a run of Jesse's computes with the same.
 
-    Args:
-        client: where Jesse is.
-        key: the series.
-        arrived: told the number of candles so far; an exception it raises ends the download.
-
     Returns:
         Shape (n, 6); empty when Jesse has no such series.
 
     Raises:
-        ResearchError: ``jesse_database`` when that is why the download broke off, ``jesse_unsupported`` for
-            another table than the one of Jesse 3.5, and what :meth:`DashboardClient.stream` raises.
+        ResearchError: ``jesse_unsupported`` for another table than the one of Jesse 3.5, and what
+            :meth:`DashboardClient.call` raises.
     """
-    for pause in (*_PAUSES, None):
+    with _temporary(client) as name:
+        spool = spool_path(name)
+        wanted = {"exchange": key.exchange, "symbol": key.symbol, "path": spool, "overwrite": False}
         try:
-            return _downloaded(client, key, arrived)
+            count = client.post(EXPORT, wanted, patience=_PATIENCE)["row_count"]
         except ResearchError as error:
-            if error.code is not ErrorCode.JESSE_UNREACHABLE or error.details.get("kind") == "busy":
+            # A version without this endpoint is told apart by the client.
+            missing = error.code is ErrorCode.JESSE_FAILED and error.details.get("status") == 404
+            if not missing:
                 raise
-            # Jesse answers before it reads, so that its own trouble shows as a download that breaks off.
-            client.read("/candles/existing")
-            if pause is None or error.details.get("kind") != "broken":
-                raise
-            time.sleep(pause)
-    raise AssertionError("the last attempt returns or raises")
+            return np.empty((0, 6))
+        place_mark(JesseProject(client), name)
+        moved = {"source": spool, "destination": main_module(name), "overwrite": False}
+        client.post("/project-files/move", moved)
+        text = client.post("/strategy/get", {"name": name}, patience=_PATIENCE)["content"]
+    return _parsed(key, str(text), int(count))
 
 
-def _downloaded(client: DashboardClient, key: SeriesKey, arrived: Callable[[int], None]) -> CandleArray:
-    blocks: list[CandleArray] = []
-    with client.stream(PATH, {"exchange": key.exchange, "symbol": key.symbol}) as pieces:
-        for block in _whole_lines(key, pieces):
-            blocks.append(_parsed(key, block))
-            arrived(sum(len(rows) for rows in blocks))
-    return np.concatenate([np.empty((0, 6)), *blocks])
+@contextmanager
+def _temporary(client: DashboardClient) -> Iterator[str]:
+    """A name for what is put into Jesse's project; nothing of that name is left there."""
+    name = temporary_name("Candles")
+    project = JesseProject(client)
+    try:
+        yield name
+    except ResearchError:
+        # What is in the way now may be so here too; what stays is removed a day later.
+        with suppress(ResearchError):
+            _remove(project, name)
+        raise
+    _remove(project, name)
 
 
-def _whole_lines(key: SeriesKey, pieces: Iterable[bytes]) -> Iterator[bytes]:
-    """The text without its header, in blocks that end at a line's end."""
-    held = b""
-    headed = False
-    for piece in pieces:
-        held += piece
-        if not headed and b"\n" in held:
-            header, _, held = held.partition(b"\n")
-            if header.strip() != _HEADER:
-                raise _other_table(key, header)
-            headed = True
-        if headed and len(held) >= _BLOCK:
-            block, _, held = held.rpartition(b"\n")
-            yield block
-    if not headed or (held and not held.endswith(b"\n")):
-        raise _other_table(key, held)
-    if held:
-        yield held
+def _remove(project: JesseProject, name: str) -> None:
+    project.remove(spool_path(name))
+    project.remove(f"{STRATEGIES}/{name}")
 
 
-def _parsed(key: SeriesKey, block: bytes) -> CandleArray:
+def _parsed(key: SeriesKey, text: str, count: int) -> CandleArray:
     import polars as pl
 
+    if not text.startswith(_HEADER) or not text.endswith("\n"):
+        raise _other_table(key, text)
     schema: dict[str, type[pl.DataType]] = {"timestamp": pl.Int64}
     schema |= {f"c{column}": pl.Float64 for column in range(1, 6)}
     try:
-        frame = pl.read_csv(io.BytesIO(block), has_header=False, schema=schema)
+        frame = pl.read_csv(io.BytesIO(text[len(_HEADER) :].encode()), has_header=False, schema=schema)
     except pl.exceptions.PolarsError as error:
-        raise _other_table(key, block[:200]) from error
-    if frame.null_count().row(0) != (0,) * 6:
-        raise _other_table(key, block[:200])
+        raise _other_table(key, text) from error
+    if frame.null_count().row(0) != (0,) * 6 or len(frame) != count:
+        raise _other_table(key, text)
     return np.asarray(frame.to_numpy(), dtype=np.float64)
 
 
-def _other_table(key: SeriesKey, text: bytes) -> ResearchError:
+def _other_table(key: SeriesKey, text: str) -> ResearchError:
     return ResearchError(
         ErrorCode.JESSE_UNSUPPORTED,
         f"the candles of {key} came from Jesse as another table than expected: {text[:200]!r}",

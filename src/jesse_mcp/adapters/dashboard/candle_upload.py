@@ -9,6 +9,7 @@ from contextlib import suppress
 import httpx2
 import numpy as np
 
+from jesse_mcp.adapters.dashboard.candle_export import exported
 from jesse_mcp.adapters.dashboard.client import DashboardClient
 from jesse_mcp.domain.candles import TIMESTAMP, CandleArray, SeriesKey
 from jesse_mcp.domain.errors import ErrorCode, ResearchError
@@ -139,9 +140,7 @@ def _renamed(client: DashboardClient, staging: SeriesKey, key: SeriesKey, candle
 
 def _remove_half(client: DashboardClient, key: SeriesKey, candles: CandleArray) -> None:
     """Delete the beginning of a copy, if that is what is there and not what somebody else has put there."""
-    with client.stream("/candles/export", {"exchange": key.exchange, "symbol": key.symbol}) as pieces:
-        lines = b"".join(pieces).decode().splitlines()[1:]
-    stored = np.array([line.split(",") for line in lines], dtype=np.float64).reshape(-1, 6)
+    stored = exported(client, key)
     ours = candles[: len(stored)]
     same = len(stored) == len(ours) and np.array_equal(stored[:, TIMESTAMP], ours[:, TIMESTAMP])
     if len(stored) and same and np.array_equal(stored.astype(np.float32), ours.astype(np.float32)):

@@ -3,9 +3,7 @@
 import json
 import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
-from pathlib import Path
+from collections.abc import Callable
 from typing import Any
 from urllib.parse import quote
 from uuid import uuid4
@@ -13,15 +11,12 @@ from uuid import uuid4
 import httpx2
 
 from jesse_mcp.adapters.dashboard import failures
-from jesse_mcp.adapters.dashboard.gate import RequestGate
 from jesse_mcp.adapters.dashboard.login import Credentials, TokenHolder, refused
 
 #: Seconds. Jesse answers from a thread pool that a busy machine can starve, hence the patience for a read.
 _TIMEOUT = httpx2.Timeout(connect=5.0, read=60.0, write=60.0, pool=30.0)
 #: Seconds for one answer from its first byte to its last.
 _LONGEST_ANSWER = 300.0
-#: Seconds for a download, during which nobody else can ask Jesse anything.
-_LONGEST_DOWNLOAD = 900.0
 _LIMITS = httpx2.Limits(max_connections=16, max_keepalive_connections=8)
 _PAUSES = (0.2, 1.0)
 _TRY_AGAIN = frozenset({502, 503, 504})
@@ -39,9 +34,7 @@ class DashboardClient:
         credentials: a token or a password.
         timeout: overrides the time limits, in seconds.
         longest_answer: seconds one answer may take in all, however steadily it trickles.
-        longest_download: the same for :meth:`stream`.
         transport: what carries the requests; default: the network.
-        locks: a folder that the processes speaking to this Jesse share; default: in the user's cache.
     """
 
     def __init__(
@@ -51,17 +44,13 @@ class DashboardClient:
         timeout: httpx2.Timeout = _TIMEOUT,
         *,
         longest_answer: float = _LONGEST_ANSWER,
-        longest_download: float = _LONGEST_DOWNLOAD,
         transport: httpx2.BaseTransport | None = None,
-        locks: Path | None = None,
     ) -> None:
         self.url = url.rstrip("/")
         self._token = TokenHolder(credentials)
         self._login = threading.Lock()
-        self._gate = RequestGate(self.url, locks)
         self._timeout = timeout
         self._longest_answer = longest_answer
-        self._longest_download = longest_download
         self._http = httpx2.Client(
             base_url=self.url,
             timeout=timeout,
@@ -125,30 +114,6 @@ class DashboardClient:
         end = None if within is None else time.monotonic() + within
         response = self._authorised(end, lambda token: self._sent(method, path, safe, parts, token, end))
         return self._understood(path, response, end)
-
-    @contextmanager
-    def stream(self, path: str, fields: dict[str, str]) -> Iterator[Iterator[bytes]]:
-        """The body of a form POST that answers with a download, in pieces. Raises as :meth:`call`.
-
-        ``jesse_unreachable`` also when other requests do not make room for it, or when it takes longer than
-        15 minutes in all. Such routes want the token as the form's field ``token``.
-        """
-        for attempt in range(2):
-            used = self._token_within(None)
-            try:
-                with self._alone(), self._opened(path, {**fields, "token": used}) as response:
-                    if response.is_success and "text/csv" in response.headers.get("content-type", ""):
-                        yield self._in_time(response)
-                        return
-                    response.read()
-            except httpx2.RequestError as error:
-                raise self._broken(path, error) from error
-            if response.status_code != httpx2.codes.UNAUTHORIZED:
-                self._understood(path, response, None)
-                raise failures.not_jesse(self.url, path, response, self._token.hidden(response.text))
-            self._refused(response, used)
-            if attempt:
-                raise refused(self._token.credentials)
 
     def token(self) -> str:
         """The token in use, after a login where that is needed. A secret. Raises as :meth:`call`."""
@@ -249,38 +214,6 @@ class DashboardClient:
 
     def _exchanged(self, end: float | None, patience: float | None, **request: Any) -> httpx2.Response:
         """The whole answer. The library limits each wait for a piece; this limits their sum."""
-        with self._alongside(end):
-            return self._exchanged_now(end, patience, request)
-
-    @contextmanager
-    def _alongside(self, end: float | None) -> Iterator[None]:
-        with ExitStack() as stack:
-            try:
-                stack.enter_context(self._gate.beside_others(end))
-            except TimeoutError:
-                raise failures.waiting(self.url) from None
-            yield
-
-    @contextmanager
-    def _alone(self) -> Iterator[None]:
-        with ExitStack() as stack:
-            try:
-                stack.enter_context(self._gate.alone())
-            except TimeoutError:
-                raise failures.waiting_to_download(self.url, self._gate.patience) from None
-            yield
-
-    def _in_time(self, response: httpx2.Response) -> Iterator[bytes]:
-        most = self._longest_download
-        end = time.monotonic() + most
-        for piece in response.iter_bytes():
-            if time.monotonic() > end:
-                raise httpx2.ReadTimeout(f"it took more than {most:g} s in all", request=response.request)
-            yield piece
-
-    def _exchanged_now(
-        self, end: float | None, patience: float | None, request: dict[str, Any]
-    ) -> httpx2.Response:
         begun = time.monotonic()
         end = begun + max(self._longest_answer, patience or 0.0) if end is None else end
         limits = self._timeout.as_dict()
@@ -297,11 +230,6 @@ class DashboardClient:
             response.close()
         headers = [item for item in response.headers.multi_items() if item[0] not in _OF_THE_TRANSFER]
         return httpx2.Response(response.status_code, headers=headers, content=b"".join(pieces), request=built)
-
-    @contextmanager
-    def _opened(self, path: str, fields: dict[str, str]) -> Iterator[httpx2.Response]:
-        with self._http.stream("POST", path, data=fields) as response:
-            yield response
 
     def _broken(self, path: str, error: httpx2.RequestError) -> Exception:
         reason = self._token.hidden(str(error)) or type(error).__name__
@@ -327,7 +255,7 @@ class DashboardClient:
         if token is None:
             return False
         try:
-            answer = self._sent("POST", f"/backtest/sessions/{uuid4()}", False, {"body": {}}, token, end)
+            answer = self._sent("POST", f"/backtest/sessions/{uuid4()}", True, {"body": {}}, token, end)
         except Exception:  # noqa: BLE001  (the failure to be told about is another one)
             return False
         return failures.is_crash(answer)

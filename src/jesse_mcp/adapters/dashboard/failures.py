@@ -72,34 +72,6 @@ def interrupted(url: str, path: str, reason: str, error: Exception) -> ResearchE
     )
 
 
-def waiting(url: str) -> ResearchError:
-    """The time was up before the request could be sent, because candles were being downloaded."""
-    return _busy(
-        url,
-        f"candles are being copied from Jesse at {url}, or wait to be, and nothing else is asked of it "
-        "meanwhile",
-    )
-
-
-def waiting_to_download(url: str, seconds: float) -> ResearchError:
-    """The others did not make room for a download in time."""
-    return _busy(
-        url,
-        f"a download of candles has to be alone with Jesse at {url}, and other requests to it have not "
-        f"ended within {seconds:g} s",
-    )
-
-
-def _busy(url: str, message: str) -> ResearchError:
-    return ResearchError(
-        ErrorCode.JESSE_UNREACHABLE,
-        message,
-        hint="nothing was sent: call again in a moment; if it stays so, look for a jesse-mcp process of "
-        "yours that is suspended, and resume or end it",
-        details={"url": url, "kind": "busy"},
-    )
-
-
 def not_jesse(url: str, path: str, response: httpx2.Response, body: str) -> ResearchError:
     """An answer that Jesse would not give. ``body`` is shown, so it must hold no secret."""
     kind = response.headers.get("content-type", "no content type").partition(";")[0]

@@ -3,6 +3,7 @@
 import json
 import math
 import re
+import signal
 from typing import Any
 
 from jesse_mcp.adapters.dashboard.equity import Curve
@@ -173,15 +174,18 @@ def _missing_candles(message: str) -> ResearchError:
     return ResearchError(
         ErrorCode.CANDLES_MISSING,
         f"Jesse does not have the candles of the run: {message}",
-        hint="import them with candles_import, or choose a range that candles_list shows",
+        hint="import them with candles_import, or choose a range that candles_available shows",
     )
 
 
 def _crashed(message: str, code: str | None, log: str | None) -> ResearchError:
     details: dict[str, object] = {"jesse": message, "log_tail": _log_tail(log)[-4000:]}
+    how = "" if code is None else f": it left with exit status {code}"
     if code is not None and code.lstrip("-").isdigit():
         details["exit_status"] = int(code)
-    how = "" if code is None else f": it left with exit status {code}"
+        if int(code) < 0:
+            how = f": it was ended by {_signal_name(-int(code))}"
+            details["signal"] = -int(code)
     return ResearchError(
         ErrorCode.WORKER_CRASHED,
         f"Jesse's worker ended without an answer{how}",
@@ -189,6 +193,13 @@ def _crashed(message: str, code: str | None, log: str | None) -> ResearchError:
         "Jesse may also have been restarted, or short of memory",
         details=details,
     )
+
+
+def _signal_name(number: int) -> str:
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return f"signal {number}"
 
 
 def _unpacked(message: str) -> tuple[str, str | None]:

@@ -5,7 +5,13 @@ from pathlib import Path
 
 from jesse_mcp.adapters.dashboard.client import DashboardClient
 from jesse_mcp.adapters.dashboard.project import JesseProject
-from jesse_mcp.adapters.dashboard.temporary_names import age, is_temporary, temporary_name
+from jesse_mcp.adapters.dashboard.temporary_names import (
+    SPOOLS,
+    age,
+    is_temporary,
+    spool_path,
+    temporary_name,
+)
 from jesse_mcp.adapters.strategies.folder_store import main_module
 from jesse_mcp.adapters.strategies.source_bundle import STRATEGIES
 from jesse_mcp.domain.backtests import EngineRun
@@ -155,7 +161,7 @@ class StagedStrategies:
     def _write(self, name: str, used: str, absent: bool) -> None:
         overrides = self._run.request.hyperparameters
         folder = f"{STRATEGIES}/{name}/"
-        self._project.write(_mark_path(used), _mark(used), True)
+        place_mark(self._project, used)
         if absent:
             code = self._run.source[main_module(name)]
             for path, text in self._run.source.items():
@@ -187,15 +193,24 @@ class StagedStrategies:
 
 
 def remove_abandoned(client: DashboardClient) -> None:
-    """Remove what runs left in Jesse's project that could not tidy up. Raises as the client's calls."""
+    """Remove what is left in Jesse's project of those who could not tidy up. Raises as the client's calls."""
     project = JesseProject(client)
+    for spool in project.children(SPOOLS):
+        name = spool.removesuffix(".csv")
+        if spool == f"{name}.csv" and is_temporary(name) and age(name) > _ABANDONED_SECONDS:
+            project.remove(spool_path(name))
     for name in client.get("/strategy/all")["strategies"]:
         if is_temporary(name) and age(name) > _ABANDONED_SECONDS and is_ours(project, name):
             project.remove(f"{STRATEGIES}/{name}")
 
 
+def place_mark(project: JesseProject, name: str) -> None:
+    """Make the folder of a temporary strategy, and mark it as ours. Raises as :meth:`JesseProject.write`."""
+    project.write(_mark_path(name), _mark(name), True)
+
+
 def is_ours(project: JesseProject, name: str) -> bool:
-    """Whether a run of ours put this strategy into Jesse's project, and not the user.
+    """Whether we put this strategy into Jesse's project, and not the user.
 
     Asks Jesse only when the name is of the kind that runs use. Raises as :meth:`JesseProject.text`.
     """
@@ -218,7 +233,12 @@ def _check_class(name: str, code: str | None) -> None:
         tree = ast.parse(code.removeprefix("\ufeff"))
     except (SyntaxError, ValueError, RecursionError, MemoryError):
         return  # Jesse says where
-    bound = {node.name for node in ast.walk(tree) if isinstance(node, ast.ClassDef)}
+    # A class that extends nothing is no strategy, which Jesse would only notice in the middle of it.
+    bound = {
+        node.name
+        for node in ast.walk(tree)
+        if isinstance(node, ast.ClassDef) and (node.bases or node.keywords or node.decorator_list)
+    }
     bound |= {
         alias.asname or alias.name
         for node in ast.walk(tree)

@@ -27,8 +27,7 @@ class DashboardStatus:
 
     Attributes:
         state: ``ready``, or what is in the way: ``unreachable``, ``not_jesse``, ``unauthorized``,
-            ``unsupported``, ``database`` (Jesse answers, its PostgreSQL does not), ``failed``; ``busy`` while
-            this machine copies candles from it.
+            ``unsupported``, ``database`` (Jesse answers, its PostgreSQL does not), ``failed``.
         live_plugin: whether the plugin for live trading is installed; research does not need it.
         machine: cores, gigabytes and percentages of the machine Jesse runs on.
         workers: processes Jesse has at work now, whoever started them.
@@ -72,8 +71,7 @@ def look(client: DashboardClient, patience: float = PATIENCE) -> DashboardStatus
     try:
         _ask(client, status, end)
     except ResearchError as error:
-        busy = error.details.get("kind") == "busy"
-        status.state = "busy" if busy else _STATES.get(error.code, "failed")
+        status.state = _STATES.get(error.code, "failed")
         status.error = error
     return status
 

@@ -1,4 +1,4 @@
-"""What strategies are called that exist in Jesse only while a run needs them."""
+"""What strategies and files are called that exist in Jesse only for a while."""
 
 import re
 import secrets
@@ -6,6 +6,8 @@ import time
 
 _TEMPORARY = re.compile(r"[A-Za-z][A-Za-z0-9_]*_mcp_(\d{10})_[0-9a-f]{8}")
 _ROOM_FOR_NAME = 40
+#: Where Jesse writes candles for others to read.
+SPOOLS = "research_scripts"
 
 
 def temporary_name(name: str) -> str:
@@ -24,3 +26,8 @@ def age(name: str) -> float:
     if match is None:
         raise ValueError(f"{name!r} is no temporary name")
     return time.time() - int(match[1])
+
+
+def spool_path(name: str) -> str:
+    """The file of candles that goes with a temporary name, relative to Jesse's project."""
+    return f"{SPOOLS}/{name}.csv"
