@@ -35,6 +35,7 @@ from jesse_mcp.services.monte_carlo import MonteCarloService
 from jesse_mcp.services.optimization import OptimizationService
 from jesse_mcp.services.performance_analysis import PerformanceService
 from jesse_mcp.services.runs import RunService
+from jesse_mcp.services.significance import SignificanceService
 from jesse_mcp.services.strategies import StrategyService
 from jesse_mcp.services.stress import StressService
 from jesse_mcp.services.system import SystemService
@@ -82,6 +83,7 @@ class Application:
             runs, MarketReader(candle_store), lambda name: resolve_exchange(name, self.catalog).name
         )
         self.performance = PerformanceService(self.analysis_sources, candle_store)
+        self.significance = SignificanceService(self.analysis_sources, ledger, self.jobs)
         beside = _embedded_beside(self.backend)
         planner = BacktestPlanner(strategy_store, candle_store, self.catalog, self.engine, beside)
         quality = CandleQualityService(candle_store)

@@ -15,6 +15,7 @@ from jesse_mcp.server import (
     monte_carlo_tools,
     performance_tools,
     run_tools,
+    significance_tools,
     strategy_tools,
     stress_tools,
     system_tools,
@@ -60,6 +61,7 @@ def build_server(application: Application) -> FastMCP:
         run_tools,
         monte_carlo_tools,
         performance_tools,
+        significance_tools,
         stress_tools,
         job_tools,
     ):

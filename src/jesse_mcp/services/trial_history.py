@@ -1,0 +1,102 @@
+"""What was tried before a result: how often, under which names, on which days, with which returns."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from jesse_mcp.domain.backtests import BacktestRequest
+from jesse_mcp.domain.ledger import Trial, family_of
+from jesse_mcp.domain.runs import RunRecord
+from jesse_mcp.ports.records import TrialLedger
+
+_PAGE = 1_000
+
+
+@dataclass(frozen=True)
+class TrialHistory:
+    """Of the families of some runs, and every family related by its code.
+
+    Attributes:
+        families: names of strategies, in alphabetical order.
+        count: distinct experiments.
+        series: daily returns of each that has them.
+        table: one column for each on the very days of the runs, shape (t, n); ``None`` when the runs are not
+            all of the same days.
+        overlapping: experiments, the runs themselves aside, on some of the days of the runs.
+    """
+
+    families: tuple[str, ...]
+    count: int
+    series: tuple[NDArray[np.float64], ...]
+    table: NDArray[np.float64] | None
+    overlapping: int
+
+
+def history_of(ledger: TrialLedger, records: Iterable[RunRecord], periods: int) -> TrialHistory:
+    """Read the ledger. Blocks.
+
+    Args:
+        records: at least one.
+        periods: returns of each of them, if they are of the same days.
+
+    Raises:
+        ResearchError: ``storage_failed``.
+    """
+    runs = list(records)
+    trials = _trials(ledger, {family_of(run.strategies) for run in runs})
+    days = {_days(run) for run in runs}
+    own = {run.fingerprint for run in runs}
+    same: list[NDArray[np.float64]] = []
+    series: list[NDArray[np.float64]] = []
+    overlapping = 0
+    families: set[str] = {family_of(run.strategies) for run in runs}
+    for trial, returns in trials:
+        families.add(trial.family)
+        if trial.fingerprint not in own and any(
+            trial.start_ms < end and trial.end_ms > start for start, end in days
+        ):
+            overlapping += 1
+        if returns is None:
+            continue
+        series.append(returns)
+        if {(trial.start_ms, trial.end_ms)} == days and (column := _column(returns, periods)) is not None:
+            same.append(column)
+    return TrialHistory(
+        families=tuple(sorted(families)),
+        count=max(len(trials), len(own)),
+        series=tuple(series),
+        table=np.column_stack(same) if same else None,
+        overlapping=overlapping,
+    )
+
+
+def _trials(ledger: TrialLedger, families: set[str]) -> list[tuple[Trial, NDArray[np.float64] | None]]:
+    """Each once, its returns as an array: as Python numbers those of a large ledger would fill the memory."""
+    found: dict[str, tuple[Trial, NDArray[np.float64] | None]] = {}
+    left = set(families)
+    while left:
+        family = min(left)
+        offset = 0
+        while page := ledger.entries(family, limit=_PAGE, offset=offset):
+            for trial in page:
+                returns = None if not trial.daily_returns else np.array(trial.daily_returns)
+                found[trial.fingerprint] = (trial.model_copy(update={"daily_returns": None}), returns)
+            offset += len(page)
+        left -= ledger.lineage(family) | {family}
+    return list(found.values())
+
+
+def _days(run: RunRecord) -> tuple[int, int]:
+    request = BacktestRequest.model_validate(run.request)
+    return request.start_ms, request.end_ms
+
+
+def _column(returns: NDArray[np.float64], periods: int) -> NDArray[np.float64] | None:
+    """Returns of all periods; after the loss of everything there is nothing to gain or lose."""
+    if len(returns) == periods:
+        return returns
+    if len(returns) < periods and returns[-1] == -1:
+        return np.concatenate((returns, np.zeros(periods - len(returns))))
+    return None
