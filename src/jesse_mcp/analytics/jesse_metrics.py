@@ -46,6 +46,10 @@ CONVENTIONS: dict[str, str] = {
     "max_underwater_period": "days from the last highest daily balance to the last one below it",
     "expected_net_profit_every_100_trades": "percent of the starting balance",
     "avg_trades_per_day": "over the period and one minute",
+    "finishing_balance": (
+        "cash at the very end, when every position is closed; on spot exchanges not what the trades add up "
+        "to, because fees are taken from the coins that were bought"
+    ),
     "gross_loss": "negative",
 }
 
@@ -111,7 +115,8 @@ def _of_trades(results: JesseResults) -> dict[str, float]:
         "total_winning_trades": wins,
         "total_losing_trades": losses,
         "starting_balance": start,
-        "finishing_balance": start + net,
+        # Positions are closed at the end and before the last balance is taken.
+        "finishing_balance": float(results.balances[-1]) if len(results.balances) else start + net,
         "win_rate": win_rate,
         "ratio_avg_win_loss": average_win / average_loss if average_loss else math.nan,
         "fee": float(trades.fees.sum()),

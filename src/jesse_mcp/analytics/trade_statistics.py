@@ -11,12 +11,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from jesse_mcp.analytics.distributions import Proportion, proportion
-from jesse_mcp.analytics.measures import NOT_FINITE, Floats, Measure, dispersion, found_or_reason
+from jesse_mcp.analytics.measures import NOT_FINITE, OVERFLOW, Floats, Measure, dispersion, found_or_reason
 from jesse_mcp.analytics.trade_table import TradeTable
 
 NO_TRADE = "no trade was closed"
 NO_LOSS = "no trade lost"
 NO_WIN = "no trade won"
+NO_VARIATION = "the profits do not vary"
 
 
 def trade_statistics(trades: TradeTable) -> dict[str, Measure]:
@@ -157,30 +158,41 @@ def _counted(trades: TradeTable) -> dict[str, float | str]:
 
 def _sized(profits: Floats) -> dict[str, float | str]:
     wins, losses = profits[profits > 0], -profits[profits < 0]
-    gross_profit, gross_loss = float(wins.sum()), float(losses.sum())
-    payoff = NO_WIN if not len(wins) else NO_LOSS if not len(losses) else float(wins.mean() / losses.mean())
+    gross_profit, gross_loss, net = float(wins.sum()), float(losses.sum()), float(profits.sum())
+    average_win = float(wins.mean()) if len(wins) else NO_WIN
+    average_loss = float(losses.mean()) if len(losses) else NO_LOSS
+    payoff = _over(average_win, average_loss)
     deviation = dispersion(profits)
-    net = float(profits.sum())
+    largest = float(wins.max()) if len(wins) else NO_WIN
+    share_of_losses = len(losses) / len(profits)
+    risked = _over(share_of_losses, payoff)
     return {
         "net_profit": net,
         "gross_profit": gross_profit,
         "gross_loss": gross_loss,
-        "profit_factor": gross_profit / gross_loss if gross_loss > 0 else NO_LOSS,
+        "profit_factor": _over(gross_profit, gross_loss if gross_loss > 0 else NO_LOSS),
         "expectancy": float(profits.mean()),
-        "average_win": float(wins.mean()) if len(wins) else NO_WIN,
-        "average_loss": float(losses.mean()) if len(losses) else NO_LOSS,
+        "average_win": average_win,
+        "average_loss": average_loss,
         "payoff_ratio": payoff,
-        "kelly_fraction": payoff
-        if isinstance(payoff, str)
-        else (len(wins) - len(losses) / payoff) / len(profits),
-        "system_quality_number": float(profits.mean()) / deviation * math.sqrt(len(profits))
-        if deviation > 0
-        else "the profits do not vary",
-        "largest_win": float(wins.max()) if len(wins) else NO_WIN,
+        "kelly_fraction": risked if isinstance(risked, str) else len(wins) / len(profits) - risked,
+        "system_quality_number": _over(
+            float(profits.mean()) * math.sqrt(len(profits)), deviation if deviation > 0 else NO_VARIATION
+        ),
+        "largest_win": largest,
         "largest_loss": float(losses.max()) if len(losses) else NO_LOSS,
-        "largest_win_share": float(wins.max()) / gross_profit if len(wins) else NO_WIN,
-        "profit_without_largest": net - float(wins.max()) if len(wins) else NO_WIN,
+        "largest_win_share": _over(largest, gross_profit),
+        "profit_without_largest": largest if isinstance(largest, str) else net - largest,
     }
+
+
+def _over(one: float | str, other: float | str) -> float | str:
+    """The quotient, or the first reason why there is none."""
+    if isinstance(one, str):
+        return one
+    if isinstance(other, str):
+        return other
+    return one / other if other != 0 else OVERFLOW
 
 
 def _held(trades: TradeTable) -> dict[str, float | str]:

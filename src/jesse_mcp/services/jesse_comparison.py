@@ -40,6 +40,18 @@ _SAME: dict[str, tuple[str, float]] = {
     "longest_winning_streak": ("winning_streak", 1.0),
     "longest_losing_streak": ("losing_streak", 1.0),
 }
+_OF_BALANCES = frozenset(
+    {
+        "total_return",
+        "annual_return",
+        "sharpe_ratio",
+        "sortino_ratio",
+        "calmar_ratio",
+        "omega_ratio",
+        "max_drawdown",
+        "longest",
+    }
+)
 _OURS: dict[str, str] = {
     "total_return": "ours is of daily balances, Jesse's the sum of closed trades over the starting balance",
     "annual_return": "ours compounds over n periods of 1/365 year",
@@ -81,7 +93,7 @@ def jesse_section(record: RunRecord) -> tuple[dict[str, Any], dict[str, str]]:
 
 
 def disagreements(
-    measures: Mapping[str, Measure], record: RunRecord, arguments: PerformanceArguments
+    measures: Mapping[str, Measure], record: RunRecord, arguments: PerformanceArguments, *, ruined: bool
 ) -> tuple[dict[str, Any], ...]:
     """Where both have a number for the same thing and the numbers differ by more than rounding.
 
@@ -93,19 +105,21 @@ def disagreements(
         ours, value = measures.get(name, Measure(None)).value, verbatim.get(theirs)
         if ours is None or not isinstance(value, int | float) or _same(value * unit, ours):
             continue
-        why = _why(name, theirs, arguments)
+        why = _why(name, theirs, arguments, ruined)
         if not _same(value, again.get(theirs)):
             why = f"its own trades and balances give {again.get(theirs)} by Jesse's formula; {why}"
         found.append({"metric": name, "ours": ours, "jesse": value * unit, "why": why})
     return tuple(found)
 
 
-def _why(name: str, theirs: str, arguments: PerformanceArguments) -> str:
+def _why(name: str, theirs: str, arguments: PerformanceArguments, ruined: bool) -> str:
     reasons = [f"Jesse: {CONVENTIONS[theirs]}"] if theirs in CONVENTIONS else []
     reasons += [_OURS[name]] if name in _OURS else []
     rate = _RATES.get(name)
     if rate is not None and getattr(arguments, rate) != 0:
         reasons.append(f"{rate} is {getattr(arguments, rate):g}, Jesse has none")
+    if ruined and name in _OF_BALANCES:
+        reasons.insert(0, "ours ends where everything was lost, Jesse goes on with balances below zero")
     return "; ".join(reasons) or "no convention of Jesse's explains it"
 
 

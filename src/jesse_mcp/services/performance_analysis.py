@@ -117,7 +117,9 @@ class PerformanceService:
             performance=values,
             sections=sections,
             disagreements=(
-                () if record is None else disagreements({**measures, **(trades or {})}, record, arguments)
+                ()
+                if record is None
+                else disagreements({**measures, **(trades or {})}, record, arguments, ruined=series.ruined)
             ),
             undefined=undefined,
             conventions=CONVENTIONS,

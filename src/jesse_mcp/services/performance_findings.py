@@ -29,21 +29,25 @@ def _on_return(series: ReturnSeries, values: Mapping[str, float | None]) -> list
         return []
     years = len(series.returns) / series.periods_per_year
     if series.ruined:
-        return [f"everything was lost within {len(series.returns)} periods"]
-    sentence = f"{total:+.1%} over {len(series.returns)} periods, {years:.2f} years, is {annual:+.1%} a year"
+        return [f"everything was lost within {_periods(series)}"]
+    sentence = f"{total:+.1%} over {_periods(series)}, {years:.2f} years, is {annual:+.1%} a year"
     if years < 1:
         sentence += ": less than a year, extrapolated"
     return [sentence]
+
+
+def _periods(series: ReturnSeries) -> str:
+    count = len(series.returns)
+    return f"{count:,} period{'' if count == 1 else 's'}"
 
 
 def _on_sharpe(series: ReturnSeries, values: Mapping[str, float | None]) -> list[str]:
     sharpe, low, high = values["sharpe_ratio"], values["sharpe_low_95"], values["sharpe_high_95"]
     found = []
     if sharpe is not None and low is not None and high is not None:
-        verdict = f"includes zero: {len(series.returns)} returns do not tell it from luck"
+        verdict = f"includes zero: {_periods(series)} do not tell it from luck"
         if not low <= 0 <= high:
-            side = "above" if low > 0 else "below"
-            verdict = f"is {side} zero, before allowing for how many variants were tried"
+            verdict = "is below zero" if high < 0 else "is above zero, if this was the only variant tried"
         found.append(
             f"the 95 % interval of the Sharpe ratio {sharpe:.2f}, {low:.2f} to {high:.2f}, {verdict}"
         )

@@ -115,12 +115,18 @@ def _closed_at_the_close(trade: Trade, rows: CandleArray) -> bool:
 
     A resting order, or a liquidation, fills somewhere within its minute.
     """
-    executed = [order for order in trade.orders if isinstance(order.get("executed_at"), int)]
+    # Jesse has these moments as floats.
+    moments = [(_number(order.get("executed_at")), order) for order in trade.orders]
+    executed = [(moment, order) for moment, order in moments if moment is not None]
     if not executed:
         return False
-    last = max(executed, key=lambda order: int(str(order["executed_at"])))
+    _, last = max(executed, key=lambda pair: pair[0])
     at = row_of(rows, trade.closed_at - MINUTE_MS)
-    if last.get("type") != "MARKET" or at >= len(rows):
+    price = _number(last.get("price"))
+    if last.get("type") != "MARKET" or price is None or at >= len(rows):
         return False
-    price = last.get("price")
-    return isinstance(price, int | float) and bool(np.isclose(price, rows[at, CLOSE], rtol=1e-9, atol=0))
+    return bool(np.isclose(price, rows[at, CLOSE], rtol=1e-9, atol=0))
+
+
+def _number(value: object) -> float | None:
+    return float(value) if isinstance(value, int | float) else None
