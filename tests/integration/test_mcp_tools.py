@@ -100,6 +100,7 @@ REQUIRED: dict[str, Arguments] = {
     "run_compare": lambda w: {"run_ids": w.runs},
     "monte_carlo": lambda w: {"run_id": w.runs[0], "method": "trades_shuffle"},
     "analyze_results": lambda w: {"run_id": w.runs[0]},
+    "significance_test": lambda w: {"run_id": w.runs[0]},
     "job_list": {},
     "job_get": lambda w: {"job_id": w.job},
     "job_cancel": lambda w: {"job_id": w.endless_job()},
@@ -269,6 +270,29 @@ EVERY: dict[str, list[Arguments]] = {
                 "high_sigma": 0,
                 "low_sigma": 0,
             },
+        },
+    ],
+    "significance_test": [
+        lambda w: {
+            "run_id": w.runs[0],
+            "trials": 500,
+            "benchmark_sharpe": 0.5,
+            "confidence": 0.9,
+            "splits": 2,
+            "seed": 4,
+            "wait_seconds": 30,
+        },
+        lambda w: {"run_ids": w.runs},
+        {"returns": [0.01, -0.02, 0.015] * 20, "periods_per_year": 252, "trials": 3},
+        {"balances": [[1_704_067_200_000 + day * 86_400_000, 100 + day % 3] for day in range(40)]},
+        {
+            "market": {
+                "exchange": EXCHANGE,
+                "symbols": ["BTC-USDT"],
+                "timeframe": "1h",
+                "start_date": "2024-01-01",
+                "end_date": "2024-01-08",
+            }
         },
     ],
     "analyze_results": [
@@ -566,6 +590,16 @@ WRONG: list[tuple[str, dict[str, Any], str, str]] = [
         "seed is -1",
     ),
     ("analyze_results", {"returns": [0.1], "benchmark_returns": [0.1]}, "invalid_argument", "'benchmark'"),
+    ("significance_test", {}, "invalid_argument", "exactly one"),
+    ("significance_test", {"run_id": "run_none"}, "run_not_found", "run_list"),
+    ("significance_test", {"run_ids": ["run_a"]}, "invalid_argument", "2 to 100"),
+    ("significance_test", {"run_ids": ["run_a", "run_b"]}, "run_not_found", "run_"),
+    ("significance_test", {"run_ids": ["run_a", "run_b"], "returns": [0.1]}, "invalid_argument", "either"),
+    ("significance_test", {"returns": [0.1], "trials": 0}, "invalid_argument", "trials is 0"),
+    ("significance_test", {"returns": [0.1], "splits": 7}, "invalid_argument", "even number"),
+    ("significance_test", {"returns": [0.1], "confidence": 95}, "invalid_argument", "confidence is 95"),
+    ("significance_test", {"returns": [0.1], "benchmark_sharpe": 1e9}, "invalid_argument", "annual"),
+    ("significance_test", {"returns": [0.1], "seed": -1}, "invalid_argument", "seed is -1"),
     ("job_list", {"state": "sleeping"}, "invalid_argument", "running"),
     ("job_list", {"offset": 10**30}, "invalid_argument", "offset"),
     ("job_get", {"job_id": "job_none"}, "job_not_found", "job_list"),
@@ -619,7 +653,7 @@ def test_the_list_of_tools_is_complete_and_short(world: World) -> None:
     table = [line.split("|")[1] for line in readme.splitlines() if line.startswith("| `")]
     in_readme = {name for cell in table for name in re.findall(r"`([a-z_]+)`", cell)}
     assert set(tools) == in_readme == set(REQUIRED)
-    assert len(json.dumps({"tools": list(tools.values())})) <= 63_000
+    assert len(json.dumps({"tools": list(tools.values())})) <= 84_000
     for name, tool in tools.items():
         assert len(json.dumps(tool)) <= 7_000, name
         assert tool["title"], name
