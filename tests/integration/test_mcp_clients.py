@@ -115,6 +115,7 @@ def story(candles: Path) -> list[dict[str, Any]]:
             wait_seconds=60,
         ),
         step("no blocks", "monte_carlo", run_id="$first", method="trades_shuffle", block_length=3),
+        step("significance", "significance_test", run_ids=["$first", "$second"], wait_seconds=60),
         step("analysis", "analyze_results", run_id="$first", include=["trades", "drawdowns", "jesse"]),
         step(
             "batch",
