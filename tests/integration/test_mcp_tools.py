@@ -167,6 +167,7 @@ EVERY: dict[str, list[Arguments]] = {
             "fast_mode": True,
             "benchmark": True,
             "gaps": "refuse",
+            "engine": "embedded",
             "title": "every argument",
             "use_cache": False,
             "wait_seconds": 60,
@@ -270,6 +271,7 @@ EVERY: dict[str, list[Arguments]] = {
                 "high_sigma": 0,
                 "low_sigma": 0,
             },
+            "engine": "embedded",
         },
     ],
     "significance_test": [
@@ -453,6 +455,7 @@ WRONG: list[tuple[str, dict[str, Any], str, str]] = [
     ("backtest", run(wait_seconds=-1), "invalid_argument", "wait_seconds"),
     ("backtest", run(title="x" * 201), "invalid_argument", "200"),
     ("backtest", run(routes=[ROUTE]), "invalid_argument", "routes"),
+    ("backtest", run(engine="ray"), "invalid_argument", "embedded"),
     (
         "backtest",
         {"exchange": EXCHANGE, "start_date": "2024-01-03", "routes": [ROUTE, ROUTE]},
@@ -568,6 +571,7 @@ WRONG: list[tuple[str, dict[str, Any], str, str]] = [
     ("monte_carlo", {**SHUFFLE, "quantiles": []}, "invalid_argument", "quantiles"),
     ("monte_carlo", {**SHUFFLE, "block_length": 3}, "invalid_argument", "block_length"),
     ("monte_carlo", {**SHUFFLE, "pipeline": "gaussian_noise"}, "invalid_argument", "pipeline"),
+    ("monte_carlo", {**SHUFFLE, "engine": "embedded"}, "invalid_argument", "method='candles'"),
     ("analyze_results", {}, "invalid_argument", "exactly one"),
     ("analyze_results", {"run_id": "run_none"}, "run_not_found", "run_list"),
     ("analyze_results", {"run_id": "run_none", "returns": [0.1]}, "invalid_argument", "exactly one"),

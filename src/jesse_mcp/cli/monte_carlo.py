@@ -9,6 +9,7 @@ from rich.table import Table
 
 from jesse_mcp.cli.results import FOREVER, listening
 from jesse_mcp.composition import Application
+from jesse_mcp.domain.backtests import EngineChoice
 from jesse_mcp.services.monte_carlo_report import MonteCarloResult
 from jesse_mcp.services.monte_carlo_request import MonteCarloArguments
 from jesse_mcp.settings import Settings
@@ -28,6 +29,7 @@ def monte_carlo(
     seed: int = 0,
     block_length: float | None = None,
     ruin_threshold: float = 0.5,
+    engine: EngineChoice = "configured",
     json_: Annotated[bool, Parameter(name="--json", negative="")] = False,
 ) -> None:
     """What luck did to a finished run.
@@ -42,6 +44,8 @@ def monte_carlo(
         Days; only for returns_block and returns_stationary. Default: chosen from the data.
     ruin_threshold
         Share of the starting balance: at or below it is ruin.
+    engine
+        embedded: scenarios of candles run on this machine, whatever the run was made on.
     json_
         The whole result as JSON.
     """
@@ -52,6 +56,7 @@ def monte_carlo(
         seed=seed,
         block_length=block_length,
         ruin_threshold=ruin_threshold,
+        engine=engine,
     )
     result = asyncio.run(_analysed(arguments))
     if json_:

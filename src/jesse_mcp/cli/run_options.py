@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 from cyclopts import Parameter
 
-from jesse_mcp.domain.backtests import DataRoute, HyperparameterValue
+from jesse_mcp.domain.backtests import DataRoute, EngineChoice, HyperparameterValue
 from jesse_mcp.domain.errors import ErrorCode, ResearchError
 from jesse_mcp.services.backtest_request import BacktestArguments
 
@@ -31,6 +31,8 @@ class RunOptions:
         A hyperparameter as NAME=VALUE (VALUE in JSON); repeatable.
     gaps
         Missing minutes: refuse, or run on those observed. Default: only gaps the exchange has, up to 1 %.
+    engine
+        embedded: run on this machine, on copies of a running Jesse's candles and code.
     """
 
     exchange: str
@@ -48,6 +50,7 @@ class RunOptions:
     warm_up_candles: int = 240
     fast_mode: Flag = False
     gaps: Literal["refuse", "observed"] | None = None
+    engine: EngineChoice = "configured"
 
     def arguments(self, strategy: str, *, benchmark: bool = False) -> BacktestArguments:
         """The same as arguments of a backtest.
@@ -73,6 +76,7 @@ class RunOptions:
             fast_mode=self.fast_mode,
             benchmark=benchmark,
             gaps=self.gaps,
+            engine=self.engine,
         )
 
 
