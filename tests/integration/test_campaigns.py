@@ -196,6 +196,24 @@ def test_kill_nine_of_the_server_loses_no_trial(
     assert essence(again["result"]) == essence(result)
 
 
+def test_two_servers_that_resume_one_job_share_it(
+    engine_python: Path, tmp_path: Path, undisturbed: Undisturbed
+) -> None:
+    surroundings = environment(tmp_path, engine_python)
+    with stdio_desk(surroundings, tmp_path / "first.log") as one:
+        furnish(one, undisturbed.candles)
+        job_id = one.call("optimize", **{**SEARCH, "wait_seconds": 0})["job_id"]
+        wait_until(lambda: (one.call("job_get", job_id=job_id)["progress"] or 0) > 0.2, "a fifth")
+        one.call("job_cancel", job_id=job_id)
+        with stdio_desk(surroundings, tmp_path / "second.log") as other:
+            first, second = (desk.call("optimize", resume=job_id, wait_seconds=0) for desk in (one, other))
+            assert first["job_id"] == second["job_id"] != job_id
+            found = [finished(desk, first) for desk in (other, one)]
+    assert essence(found[0]) == essence(found[1]) == essence(undisturbed.result)
+    ran = stored_fingerprints(tmp_path)
+    assert len(set(ran)) == len(ran), "no trial is run twice"
+
+
 def running_workers(server: psutil.Process) -> list[psutil.Process]:
     """Those that have begun their run: a worker goes to a folder of its own then."""
     found = []
