@@ -26,7 +26,7 @@ CONVENTIONS: dict[str, str] = {
     ),
     "annual_return": "in percent; years are the whole days from the first to the last daily balance over 365",
     "calmar_ratio": "with Jesse's annual return and drawdown; 0 without a drawdown or below one whole day",
-    "sharpe_ratio": "standard deviation with ddof=1 and 365 days, risk-free rate zero",
+    "sharpe_ratio": "standard deviation with ddof=1, risk-free rate zero",
     "sortino_ratio": (
         "the sum of squared losses is divided by the number of daily balances, one more than there are "
         "returns; infinite without a losing day"
@@ -214,7 +214,7 @@ def _elapsed(returns: Floats, timestamps: NDArray[np.int64] | None) -> tuple[flo
     years = int(timestamps[-1] - timestamps[0]) // DAY_MS / 365
     if years == 0:
         return drawdown, 0.0, 0.0
-    annual = float(np.clip(path[-1], 1e-10, 1e10)) ** (1 / years) - 1
+    annual = float(np.power(np.clip(path[-1], 1e-10, 1e10), 1 / years)) - 1
     return drawdown, annual, annual / -drawdown if drawdown else 0.0
 
 

@@ -13,6 +13,7 @@ from jesse_mcp.domain.runs import RunRecord
 from jesse_mcp.services.performance_request import PerformanceArguments
 from jesse_mcp.services.performance_trades import trade_table
 
+DAYS_A_YEAR = 365
 _ROUNDING = 1e-6
 _RATES = {
     "sharpe_ratio": "risk_free_rate",
@@ -40,6 +41,7 @@ _SAME: dict[str, tuple[str, float]] = {
     "longest_winning_streak": ("winning_streak", 1.0),
     "longest_losing_streak": ("losing_streak", 1.0),
 }
+_ANNUALISED = frozenset({"sharpe_ratio", "sortino_ratio"})
 _OF_BALANCES = frozenset(
     {
         "total_return",
@@ -76,20 +78,31 @@ def reproduced(record: RunRecord) -> dict[str, float | None]:
             starting_balance=request.starting_balance,
             start_ms=request.start_ms,
             end_ms=request.end_ms,
+            annualization=_annualization(record),
         )
     )
+
+
+def _annualization(record: RunRecord) -> int:
+    """Periods a year of Jesse's ratios, which its settings may change."""
+    said = record.outcome.metrics.get("annualization")
+    return int(said) if isinstance(said, int | float) else DAYS_A_YEAR
 
 
 def jesse_section(record: RunRecord) -> tuple[dict[str, Any], dict[str, str]]:
     """The metrics verbatim, which of them their own trades and balances do not give, and the conventions."""
     verbatim, again = record.outcome.metrics, reproduced(record)
+    undefined = dict(record.outcome.undefined)
     known = {name: value for name, value in again.items() if name in verbatim}
+    if not record.outcome.equity and record.outcome.trades:
+        known = {name: value for name, value in known.items() if value is not None}
+        undefined["not_reproduced"] = "without daily balances only the metrics of trades were compared"
     section = {
         "metrics": verbatim,
         "not_reproduced": {name: value for name, value in known.items() if not _same(verbatim[name], value)},
         "conventions": CONVENTIONS,
     }
-    return section, {f"jesse.{name}": reason for name, reason in record.outcome.undefined.items()}
+    return section, {f"jesse.{name}": reason for name, reason in undefined.items()}
 
 
 def disagreements(
@@ -106,6 +119,8 @@ def disagreements(
         if ours is None or not isinstance(value, int | float) or _same(value * unit, ours):
             continue
         why = _why(name, theirs, arguments, ruined)
+        if name in _ANNUALISED and _annualization(record) != DAYS_A_YEAR:
+            why = f"Jesse has {_annualization(record)} periods a year, ours are {DAYS_A_YEAR}; {why}"
         if not _same(value, again.get(theirs)):
             why = f"its own trades and balances give {again.get(theirs)} by Jesse's formula; {why}"
         found.append({"metric": name, "ours": ours, "jesse": value * unit, "why": why})
