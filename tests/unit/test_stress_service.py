@@ -215,7 +215,7 @@ async def test_a_run_that_covers_a_crisis_is_measured_in_it(desk: Desk) -> None:
         "fall": pytest.approx(largest_fall(closes[first:last]), rel=1e-12),
         "basis": "measured",
     }
-    stored = desk.runs.get(found.request["run_id"]).outcome.equity
+    stored = desk.runs.get(found.request["source"]["run_id"]).outcome.equity
     inside = {point.timestamp: point.balance for point in stored}
     expected = inside[YEN.end_ms] / inside[YEN.start_ms] - 1
     assert row["total_return"] == pytest.approx(expected, rel=1e-12)
@@ -441,7 +441,7 @@ async def test_the_worst_move_against_a_trade_is_by_candles(desk: Desk) -> None:
     assert worst["trades_liquidated"] == (1 if worst["move"] >= 0.196 else 0)
     assert "not simulated" in section["liquidations_in_jesse"]
     assert any("Jesse liquidates nothing" in text for text in found.findings)
-    other = await desk.test(run_id=found.request["run_id"], scenarios=[], leverage=500)
+    other = await desk.test(run_id=found.request["source"]["run_id"], scenarios=[], leverage=500)
     assert other.liquidation is not None
     assert other.liquidation["worst_adverse_move"]["trades_liquidated"] == 1
     assert any("as soon as it is opened" in text for text in other.findings)
@@ -465,7 +465,7 @@ async def test_numbers_of_the_call_have_no_market(desk: Desk) -> None:
         3 * np.std(returns, ddof=1) * np.sqrt(365)
     )
     assert "give leverage" in found.undefined["liquidation"]
-    assert found.request["returns"] == "4 values"
+    assert found.request["source"]["returns"] == "4 values"
 
 
 async def test_balances_of_the_call_are_measured_where_they_are(desk: Desk) -> None:
@@ -522,3 +522,34 @@ async def test_what_cannot_be_meant_is_refused(desk: Desk) -> None:
     error = await desk.refused(run_id=dear, rerun=["fees"])
     assert "a fee of 0.1 a side" in error.message
     assert (await desk.refused(run_id="run_none")).code is ErrorCode.RUN_NOT_FOUND
+
+
+async def test_a_job_is_asked_for_again_unless_its_numbers_are_gone(desk: Desk) -> None:
+    run_id = await desk.run()
+    asked = stress(run_id=run_id, rerun=["fees"], scenarios=["ftx_2022"], shocks={"BTC-USDT": -0.1})
+    first = await desk.service.test(asked, wait_seconds=60)
+    executed = len(desk.engine.runs)
+    again = await desk.service.resume(first.job_id, wait_seconds=60)
+    assert again.job_id != first.job_id
+    assert again.result == first.result
+    assert len(desk.engine.runs) == executed, "reruns that were finished stay so"
+    inline = await desk.service.test(stress(returns=[0.1, 0.2]), wait_seconds=60)
+    with pytest.raises(ResearchError, match="are not kept"):
+        await desk.service.resume(inline.job_id, wait_seconds=60)
+    other = (await desk.jobs.page(kind="backtest"))[0][0]
+    with pytest.raises(ResearchError, match="not one of stress_test"):
+        await desk.service.resume(other.job_id, wait_seconds=60)
+
+
+async def test_weights_need_no_returns(desk: Desk) -> None:
+    market = {
+        "exchange": EXCHANGE,
+        "symbols": ["BTC-USDT"],
+        "start_date": "2024-07-20",
+        "end_date": "2024-07-21",
+    }
+    found = await desk.test(market=market, scenarios=["covid_2020"])
+    assert found.volatility is None, "one bar has no return"
+    assert found.shocks[0]["profit"] == pytest.approx(-0.1)
+    assert found.crises[0]["total_return"] == pytest.approx(-0.44)
+    assert found.findings[0].startswith("the returns could not be stressed")

@@ -5,7 +5,8 @@ from typing import Literal
 
 Side = Literal["long", "short"]
 
-#: The rate Jesse has in its formula, of the lowest tier of most large contracts.
+#: Jesse's, and Binance's for small positions in Bitcoin. Smaller coins and larger positions have higher ones,
+#: which leave less room.
 MAINTENANCE_MARGIN_RATE = 0.004
 
 

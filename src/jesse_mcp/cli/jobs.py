@@ -19,6 +19,7 @@ from jesse_mcp.services.backtest_request import BacktestArguments
 from jesse_mcp.services.batches import BatchService
 from jesse_mcp.services.monte_carlo_request import MonteCarloArguments
 from jesse_mcp.services.optimization import OptimizationService
+from jesse_mcp.services.stress import StressService
 from jesse_mcp.services.walk_forward import WalkForwardService
 from jesse_mcp.settings import Settings
 
@@ -90,10 +91,11 @@ def restart(job_id: str) -> None:
 
     async def again(application: Application) -> None:
         job = await application.jobs.get(job_id)
-        resumable: dict[str, OptimizationService | BatchService | WalkForwardService] = {
+        resumable: dict[str, OptimizationService | BatchService | WalkForwardService | StressService] = {
             "optimize": application.optimizations,
             "backtest_batch": application.batches,
             "walk_forward": application.walk_forwards,
+            "stress_test": application.stress,
         }
         if job.kind in (*resumable, "monte_carlo") and not job.state.active:
             with listening() as show:

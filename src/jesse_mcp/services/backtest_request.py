@@ -18,7 +18,7 @@ from jesse_mcp.domain.errors import ErrorCode, ResearchError
 from jesse_mcp.domain.exchanges import resolve_exchange
 from jesse_mcp.domain.model import Value
 from jesse_mcp.domain.strategies import parse_strategy_name
-from jesse_mcp.domain.timeframes import parse_date, timeframe_minutes
+from jesse_mcp.domain.timeframes import iso_date, parse_date, timeframe_minutes
 
 MAX_LEVERAGE = 1000
 
@@ -84,6 +84,19 @@ def complete(arguments: BacktestArguments, catalog: JesseCatalog, end_ms: int) -
         warm_up_candles=arguments.warm_up_candles,
         fast_mode=arguments.fast_mode,
         benchmark=arguments.benchmark,
+    )
+
+
+def said_again(request: BacktestRequest, engine: EngineChoice) -> BacktestArguments:
+    """The arguments that ask for a stored request once more; of a pipeline they say nothing."""
+    same = request.model_dump(exclude={"start_ms", "end_ms", "pipeline"})
+    return BacktestArguments.model_validate(
+        {
+            **same,
+            "start_date": iso_date(request.start_ms),
+            "end_date": iso_date(request.end_ms),
+            "engine": engine,
+        }
     )
 
 

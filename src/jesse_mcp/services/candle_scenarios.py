@@ -12,13 +12,12 @@ from typing import Any
 import numpy as np
 
 from jesse_mcp.analytics.equity_paths import PathStatistics, path_statistics
-from jesse_mcp.domain.backtests import BacktestRequest, CandlePipeline, EngineChoice, EngineOutcome
+from jesse_mcp.domain.backtests import BacktestRequest, CandlePipeline, EngineOutcome
 from jesse_mcp.domain.errors import ErrorCode, ResearchError
 from jesse_mcp.domain.runs import RunRecord
-from jesse_mcp.domain.timeframes import iso_date
 from jesse_mcp.ports.records import RunStore
 from jesse_mcp.services.backtest_plan import Plan
-from jesse_mcp.services.backtest_request import BacktestArguments
+from jesse_mcp.services.backtest_request import said_again
 from jesse_mcp.services.campaign import Answered, Campaign, CampaignService, Refused
 from jesse_mcp.services.jobs import JobReporter
 from jesse_mcp.services.monte_carlo_report import Evidence
@@ -80,12 +79,12 @@ class CandleScenarios:
             raise _not_this_run(record, "it is a run on altered candles itself", "give the run it repeats")
         first = pipeline_of(arguments, request)
         campaign = self._campaigns.open("scenario")
-        plan = campaign.plan(_arguments(request, arguments.engine))
+        plan = campaign.plan(said_again(request, arguments.engine))
         elsewhere = plan.fingerprint != record.fingerprint
         if elsewhere:
             as_it_was = plan
             if arguments.engine == "embedded":
-                as_it_was = campaign.plan(_arguments(request, "configured"))
+                as_it_was = campaign.plan(said_again(request, "configured"))
             _check_unchanged(as_it_was, record)
         pipelines = (
             first.model_copy(update={"seed": first.seed + number}) for number in range(arguments.wanted)
@@ -196,18 +195,6 @@ def _path(outcome: EngineOutcome) -> PathStatistics:
             hint="resample the trades of the run instead: method='trades_shuffle'",
         )
     return path_statistics(np.maximum(balances[:, 1:], 0.0), float(balances[0, 0]))
-
-
-def _arguments(request: BacktestRequest, engine: EngineChoice) -> BacktestArguments:
-    same = request.model_dump(exclude={"start_ms", "end_ms", "pipeline"})
-    return BacktestArguments.model_validate(
-        {
-            **same,
-            "start_date": iso_date(request.start_ms),
-            "end_date": iso_date(request.end_ms),
-            "engine": engine,
-        }
-    )
 
 
 def _altered(plan: Plan, pipeline: CandlePipeline) -> Plan:

@@ -8,6 +8,7 @@ from pydantic import Field
 
 from jesse_mcp.analytics.crises import TABLE_CONVENTION
 from jesse_mcp.domain.backtests import BacktestRequest
+from jesse_mcp.domain.errors import ErrorCode, ResearchError
 from jesse_mcp.domain.jobs import JobState
 from jesse_mcp.domain.model import Value
 from jesse_mcp.ports.candle_store import CandleStore
@@ -16,7 +17,7 @@ from jesse_mcp.services.analysis_source import AnalysisSources, MarketSource, Sa
 from jesse_mcp.services.campaign import CampaignService
 from jesse_mcp.services.jobs import JobReporter, JobService, ProgressListener
 from jesse_mcp.services.market_bars import MarketReader
-from jesse_mcp.services.resumption import awaited
+from jesse_mcp.services.resumption import awaited, job_of_kind
 from jesse_mcp.services.run_candles import RunCandles
 from jesse_mcp.services.stress_crises import CrisisImpact, CrisisReplay
 from jesse_mcp.services.stress_findings import findings_of
@@ -43,10 +44,11 @@ CONVENTIONS = (
     "volatility: deviations from the mean multiplied (Hull & White 1998), standard deviation ddof=1, annual; "
     "normal_var of one period, z * sd - mean (RiskMetrics 1996). correlation: convex combination with all "
     "ones, or the nearest correlation matrix (Higham 2002). liquidation: 1/leverage - maintenance_margin_rate"
-    " isolated (Bybit, and Jesse), over 1 -/+ that rate cross (Binance), long/short; the rate is 0.004, of "
-    "the lowest tier. reruns: total_return and max_drawdown of Jesse's daily balances; slippage is added to "
-    "the fee of each side, since Jesse fills market orders at the price: the same cost on the value traded "
-    "but for slippage times fee, and limit orders pay it too. They count as no trial"
+    " isolated (Bybit, and Jesse), over 1 -/+ that rate cross (Binance), long/short; the rate is 0.004, "
+    "Jesse's; other coins and large positions have more. reruns: total_return and max_drawdown of Jesse's "
+    "daily balances; slippage is added to the fee of each side, since Jesse fills market orders at the price:"
+    " the same cost on the value traded but for slippage times fee, and limit orders pay it too. They count "
+    "as no trial"
 )
 
 
@@ -109,6 +111,9 @@ class StressService:
     ) -> StressAnswer:
         """Stress as a job; a job of the same request on a run that is active is joined.
 
+        Reruns that were finished before are not run again, so the same request also goes on with what was
+        interrupted.
+
         Args:
             wait_seconds: how long to wait for the answer; the job goes on after that.
 
@@ -142,6 +147,25 @@ class StressService:
             message=job.message,
             result=job.result,
         )
+
+    async def resume(
+        self, job_id: str, *, wait_seconds: float, on_progress: ProgressListener | None = None
+    ) -> StressAnswer:
+        """The request of a job made again.
+
+        Raises:
+            ResearchError: ``job_not_found``; ``invalid_argument`` when it is a job of another kind, or of
+                numbers of a call, which are not kept; and as :meth:`test`.
+        """
+        job = await job_of_kind(self._jobs, job_id, KIND)
+        if job.request["source"].keys() & {"returns", "balances"}:
+            raise ResearchError(
+                ErrorCode.INVALID_ARGUMENT,
+                f"{job_id} was of numbers of its call, which are not kept",
+                hint="call stress_test with them again",
+            )
+        arguments = StressArguments.model_validate(job.request)
+        return await self.test(arguments, wait_seconds=wait_seconds, on_progress=on_progress)
 
     def _result(
         self,

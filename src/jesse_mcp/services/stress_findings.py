@@ -115,7 +115,8 @@ def _on_liquidation(section: dict[str, Any] | None) -> list[str]:
     crises = section["crises_beyond_isolated_distance"]
     if crises:
         findings.append(
-            f"a long held through {', '.join(crises)} would have been liquidated at that leverage"
+            f"a long of what fell most, held through {', '.join(crises)}, would have been liquidated at "
+            "that leverage"
         )
     worst = section.get("worst_adverse_move")
     if worst is not None:

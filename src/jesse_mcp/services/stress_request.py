@@ -48,12 +48,10 @@ class StressArguments(Value):
 
     def to_request(self) -> dict[str, Any]:
         """As JSON for the job; of returns and balances only how many there are."""
-        said = self.model_dump(mode="json", exclude_none=True)
-        source = said.pop("source")
-        for name in ("returns", "balances"):
-            if name in source:
-                source[name] = f"{len(source[name])} values"
-        return {**source, **said}
+        numbers = {"returns": self.source.returns, "balances": self.source.balances}
+        said = self.model_dump(mode="json", exclude_none=True, exclude={"source": set(numbers)})
+        counts = {name: f"{len(given)} values" for name, given in numbers.items() if given is not None}
+        return {**said, "source": {**said["source"], **counts}}
 
 
 def check(arguments: StressArguments) -> None:

@@ -14,10 +14,9 @@ from jesse_mcp.analytics.shocks import largest_fall
 from jesse_mcp.domain.backtests import BacktestRequest, EngineChoice
 from jesse_mcp.domain.errors import ErrorCode, ResearchError
 from jesse_mcp.domain.runs import RunRecord
-from jesse_mcp.domain.timeframes import iso_date
 from jesse_mcp.ports.records import RunStore
 from jesse_mcp.services.backtest_plan import Plan
-from jesse_mcp.services.backtest_request import BacktestArguments
+from jesse_mcp.services.backtest_request import BacktestArguments, said_again
 from jesse_mcp.services.campaign import Campaign, CampaignService, Refused
 from jesse_mcp.services.jobs import JobReporter
 from jesse_mcp.services.ordered_work import Piece, in_order
@@ -33,7 +32,7 @@ _ENGINES: tuple[EngineChoice, ...] = ("configured", "embedded")
 
 
 @dataclass(frozen=True)
-class Rerun:
+class Variant:
     """One variant of the run: its plan, or the reason why there is none."""
 
     name: str
@@ -47,7 +46,7 @@ class Reruns:
     """What is to be run again, with the code the run had."""
 
     campaign: Campaign
-    wanted: tuple[Rerun, ...]
+    wanted: tuple[Variant, ...]
 
 
 class StressReruns:
@@ -72,7 +71,7 @@ class StressReruns:
         request = BacktestRequest.model_validate(record.request)
         campaign = self._campaigns.open("scenario")
         base = _same_again(campaign, request, record)
-        wanted: list[Rerun] = []
+        wanted: list[Variant] = []
         if "crises" in arguments.rerun:
             wanted += [_in_crisis(campaign, base, crisis) for crisis in arguments.crises]
         if "fees" in arguments.rerun:
@@ -115,7 +114,7 @@ class StressReruns:
                 )
         return rows, undefined
 
-    async def _one(self, campaign: Campaign, one: Rerun, reporter: JobReporter) -> dict[str, Any] | str:
+    async def _one(self, campaign: Campaign, one: Variant, reporter: JobReporter) -> dict[str, Any] | str:
         if one.plan is None:
             return one.reason or "it could not be planned"
         answer = await campaign.run(one.plan, lambda _fraction, _message: reporter.started())
@@ -147,7 +146,7 @@ def _same_again(campaign: Campaign, request: BacktestRequest, record: RunRecord)
         raise _refused(record, "it is a run on altered candles itself", "give the run it repeats")
     found = None
     for engine in _ENGINES:
-        arguments = _arguments(request, engine)
+        arguments = said_again(request, engine)
         plan = campaign.plan(arguments)
         if plan.fingerprint == record.fingerprint:
             return arguments
@@ -160,19 +159,7 @@ def _same_again(campaign: Campaign, request: BacktestRequest, record: RunRecord)
     raise _refused(record, f"{changed} changed since", "run it again with backtest, use the new id")
 
 
-def _arguments(request: BacktestRequest, engine: EngineChoice) -> BacktestArguments:
-    same = request.model_dump(exclude={"start_ms", "end_ms", "pipeline"})
-    return BacktestArguments.model_validate(
-        {
-            **same,
-            "start_date": iso_date(request.start_ms),
-            "end_date": iso_date(request.end_ms),
-            "engine": engine,
-        }
-    )
-
-
-def _in_crisis(campaign: Campaign, base: BacktestArguments, crisis: Crisis) -> Rerun:
+def _in_crisis(campaign: Campaign, base: BacktestArguments, crisis: Crisis) -> Variant:
     facts = {"window": f"{crisis.start} to {crisis.end} (exclusive)"}
     # Gaps the exchange has itself are taken, as in any backtest that says nothing of them.
     gaps = "observed" if base.gaps == "observed" else None
@@ -186,16 +173,16 @@ def _in_crisis(campaign: Campaign, base: BacktestArguments, crisis: Crisis) -> R
             raise
         # Of the ways out the first is the import; the others are for a backtest of one's own.
         way = (error.hint or "").partition("; or ")[0]
-        return Rerun(crisis.name, facts, reason=f"{error.message}: {way}")
-    return Rerun(crisis.name, facts, replace(plan, counted=False))
+        return Variant(crisis.name, facts, reason=f"{error.message}: {way}")
+    return Variant(crisis.name, facts, replace(plan, counted=False))
 
 
 def _with_fee(
     campaign: Campaign, base: BacktestArguments, name: str, fee: float, request: BacktestRequest
-) -> Rerun:
+) -> Variant:
     facts = {"fee": fee}
     if fee == request.fee:
-        return Rerun(name, facts, reason=f"the run has a fee of {request.fee:g}: nothing would change")
+        return Variant(name, facts, reason=f"the run has a fee of {request.fee:g}: nothing would change")
     if fee >= _HIGHEST_FEE:
         raise ResearchError(
             ErrorCode.INVALID_ARGUMENT,
@@ -203,7 +190,7 @@ def _with_fee(
             hint=f"give less: a fee must be below {_HIGHEST_FEE:g}",
         )
     plan = campaign.plan(base.model_copy(update={"fee": fee, "benchmark": False}))
-    return Rerun(name, facts, replace(plan, counted=False))
+    return Variant(name, facts, replace(plan, counted=False))
 
 
 def _refused(record: RunRecord, why: str, hint: str) -> ResearchError:

@@ -51,11 +51,11 @@ class Subject:
         """
         if self.exchange is None:
             return NO_MARKET
-        if self.sample.reason is not None:
-            return self.sample.reason
         symbols, moves = tuple(shocks), np.array(list(shocks.values()), dtype=np.float64)
         if self.sample.components is not None:
             return self._portfolio(symbols, moves)
+        if self.sample.reason is not None:
+            return self.sample.reason
         same = symbols == self.symbols
         found = self.betas if same else self.market.betas(self.sample.series, self.exchange, symbols)
         return found if isinstance(found, str) else effect(found, moves)
@@ -71,7 +71,7 @@ class Subject:
             return Effect(float(own), 0.0)
         series = self.sample.series
         if series.timestamps is None:
-            return NO_MARKET
+            return self.sample.reason or "the returns of the portfolio have no times"
         factors = self.market.returns_of(series.timestamps, self.exchange, symbols)
         if isinstance(factors, str):
             return factors
