@@ -299,6 +299,44 @@ async def test_nonsense_is_refused(desk: Desk, arguments: dict[str, Any], says: 
     assert caught.value.hint
 
 
+def test_jesses_conventions_by_hand() -> None:
+    """Daily balances 100, 90, 108, 81 and three trades with a profit, nothing, and a loss."""
+    opened = START + np.arange(3, dtype=np.int64) * DAY
+    trades = TradeTable(
+        np.array([8.0, 0.0, -27.0]), np.full(3, 0.5), opened, opened + 60_000, np.array([True, False, True])
+    )
+    times = START + np.arange(4, dtype=np.int64) * DAY
+    balances = np.array([100.0, 90, 108, 81])
+    found = jesse_metrics(JesseResults(trades, balances, times, 100.0, START, START + 3 * DAY))
+    returns = np.array([-0.1, 0.2, -0.25])
+    mean, root = -0.05, np.sqrt(365)
+    rho = abs(np.corrcoef([-0.1, 0.2], [0.2, -0.25])[0, 1])
+    penalty = np.sqrt(1 + 2 * (2 / 3 * rho + 1 / 3 * rho**2))
+    expected = {
+        "win_rate": 0.5,
+        "expectancy": 8 * 0.5 - 27 * 0.5,
+        "win_rate_longs": 0.5,
+        "win_rate_shorts": 0,
+        "net_profit_percentage": -19,
+        # From 108; the 90 before it is no drawdown, nor is what was lost on the first day.
+        "max_drawdown": -25,
+        "max_underwater_period": 1,
+        "annual_return": (0.81 ** (365 / 3) - 1) * 100,
+        "sharpe_ratio": mean / returns.std(ddof=1) * root,
+        # Divided by four balances, not by three returns.
+        "sortino_ratio": mean / np.sqrt((0.01 + 0.0625) / 4) * root,
+        "smart_sharpe": mean / returns.std(ddof=1) * root / penalty,
+        "omega_ratio": 0.2 / 0.35,
+        "calmar_ratio": (0.81 ** (365 / 3) - 1) / 0.25,
+        "serenity_index": None,
+        "current_streak": -1,
+        "winning_streak": 1,
+        "avg_trades_per_day": 3 / (3 + 1 / 1440),
+        "finishing_balance": 81,
+    }
+    assert {name: found[name] for name in expected} == pytest.approx(expected)
+
+
 MONEY = st.floats(-1e4, 1e4).map(lambda value: round(value, 2))
 
 

@@ -1,6 +1,6 @@
 """The longer tables of a performance analysis, each from a return series."""
 
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from typing import Any
 
 import numpy as np
@@ -73,7 +73,8 @@ def rolling_section(series: ReturnSeries, window: int) -> Section:
     if count < 1:
         reason = f"{len(series.returns)} returns are fewer than the window of {window}"
         return {}, {"rolling": reason}
-    columns = asdict(rolling(series.returns, window, series.periods_per_year))
+    found = rolling(series.returns, window, series.periods_per_year)
+    columns = {part.name: getattr(found, part.name) for part in fields(found)}
     summary: dict[str, Any] = {}
     undefined: dict[str, str] = {}
     for name, values in columns.items():
