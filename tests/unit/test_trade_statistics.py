@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import quantstats.stats as quantstats
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 from numpy.typing import NDArray
@@ -162,6 +162,7 @@ def test_exposure_by_hand() -> None:
 
 
 @given(st.lists(st.tuples(st.integers(0, 50), st.integers(0, 20)), max_size=12))
+@settings(deadline=None)
 def test_exposure_is_that_of_counted_minutes(spans: list[tuple[int, int]]) -> None:
     trades = table([1.0] * len(spans), [a for a, _ in spans], [a + b for a, b in spans])
     found = exposure(trades, 0, 60)
@@ -171,6 +172,7 @@ def test_exposure_is_that_of_counted_minutes(spans: list[tuple[int, int]]) -> No
 
 
 @given(st.lists(st.booleans(), max_size=60))
+@settings(deadline=None)
 def test_streaks_are_those_of_groupby(hits: list[bool]) -> None:
     expected = max((len(list(run)) for hit, run in itertools.groupby(hits) if hit), default=0)
     assert longest_streak(np.array(hits, dtype=np.bool_)) == expected
@@ -180,6 +182,7 @@ NUMBERS = st.floats(-1e12, 1e12) | st.sampled_from([0.0, 1e-300, -1e-300, 1e300,
 
 
 @given(arrays.arrays(np.float64, st.integers(0, 30), elements=NUMBERS))
+@settings(deadline=None)
 def test_any_profits_end_in_numbers_or_reasons(profits: Floats) -> None:
     trades = table(profits)
     for found in (trade_statistics(trades), runs_test(profits), exposure(trades, START, START + 99 * HOUR)):
@@ -189,6 +192,7 @@ def test_any_profits_end_in_numbers_or_reasons(profits: Floats) -> None:
 
 
 @given(st.lists(st.floats(-1e6, 1e6).filter(lambda p: p == 0 or abs(p) > 1e-3), min_size=1, max_size=40))
+@settings(deadline=None)
 def test_the_parts_add_up(profits: list[float]) -> None:
     found = values(table(profits))
     gross_profit, gross_loss, net = found["gross_profit"], found["gross_loss"], found["net_profit"]
