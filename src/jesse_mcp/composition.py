@@ -39,6 +39,7 @@ from jesse_mcp.services.significance import SignificanceService
 from jesse_mcp.services.strategies import StrategyService
 from jesse_mcp.services.stress import StressService
 from jesse_mcp.services.system import SystemService
+from jesse_mcp.services.value_at_risk import VarService
 from jesse_mcp.services.walk_forward import WalkForwardService
 from jesse_mcp.settings import Settings
 
@@ -84,6 +85,7 @@ class Application:
         )
         self.performance = PerformanceService(self.analysis_sources, candle_store)
         self.significance = SignificanceService(self.analysis_sources, ledger, self.jobs)
+        self.var = VarService(self.analysis_sources, self.jobs)
         beside = _embedded_beside(self.backend)
         planner = BacktestPlanner(strategy_store, candle_store, self.catalog, self.engine, beside)
         quality = CandleQualityService(candle_store)

@@ -232,8 +232,8 @@ def test_rolling_forecasts_are_those_made_one_by_one(method: RiskMethod) -> None
 def test_rolling_garch_forecasts_follow_the_recursion_of_the_last_fit(method: RiskMethod) -> None:
     returns, window = clustered(640), 560
     found = rolling_forecasts(method, returns, (0.99,), window)
-    # 80 forecasts, 40 fits at most: every second forecast has a new fit.
-    for at in (0, 30):
+    # 80 forecasts, 25 fits at most: every fourth forecast has a new fit.
+    for at in (0, 32):
         model = fit_garch(returns[at : at + window], "t" if method == "garch_t" else "normal")
         assert isinstance(model, Garch)
         later = model.omega + model.alpha * (returns[at + window] - model.mean) ** 2
@@ -249,13 +249,13 @@ def test_rolling_garch_forecasts_follow_the_recursion_of_the_last_fit(method: Ri
 
 
 def test_rolling_t_forecasts_are_those_of_the_last_fit() -> None:
-    returns = 0.02 * np.random.default_rng(3).standard_t(4, 280)
+    returns = 0.02 * np.random.default_rng(3).standard_t(4, 250)
     found = rolling_forecasts("monte_carlo_t", returns, (0.95,), 200)
     model = fit_student_t(returns[10:210])
     assert isinstance(model, StudentT)
     assert found.var[0, 10] == found.var[0, 11] == model.tail(0.95).var
     assert found.remark is not None
-    assert "fitted 40 times" in found.remark
+    assert "fitted 25 times" in found.remark
 
 
 @pytest.mark.parametrize("method", ["historical", "gaussian", "ewma", "volatility_weighted", "garch_normal"])

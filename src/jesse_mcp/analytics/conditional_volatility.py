@@ -2,7 +2,7 @@
 
 import math
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -36,6 +36,9 @@ _NO_RESPONSE = 1e-6
 _FREEDOM_BOUND = 2.06
 #: Logarithms of the likelihood that two searches may end apart.
 _SAME_MAXIMUM = 0.1
+#: Where further searches begin: omega, alpha, beta, degrees of freedom, of returns with a deviation of one.
+_STARTS = ((0.05, 0.05, 0.9, 8.0), (0.1, 0.2, 0.7, 5.0))
+_OPTIONS = {"maxiter": 500}
 
 
 @dataclass(frozen=True)
@@ -197,14 +200,18 @@ def _fitted(
         distribution=Normal() if innovations == "normal" else StudentsT(),
         rescale=False,
     )
-    shape = [0.05, 0.05, 0.9] if innovations == "normal" else [0.05, 0.05, 0.9, 8.0]
-    starts = (None, np.array([float(values.mean()), *shape]))
+    results: list[Any] = []
     with np.errstate(all="ignore"):
         try:
-            results = [
-                model.fit(disp="off", show_warning=False, starting_values=start, options={"maxiter": 500})
-                for start in starts
-            ]
+            for start in (None, *_STARTS):
+                given = (
+                    None if start is None else np.array([values.mean(), *start[: 3 + (innovations == "t")]])
+                )
+                results.append(
+                    model.fit(disp="off", show_warning=False, starting_values=given, options=_OPTIONS)
+                )
+                if _agree(results):
+                    break
         except (ValueError, ArithmeticError, np.linalg.LinAlgError) as error:
             return f"GARCH(1,1) could not be fitted: {error}"
     best = max(results, key=lambda result: float(result.loglikelihood))
@@ -212,7 +219,12 @@ def _fitted(
     if best.convergence_flag != 0 or not np.isfinite(parameters).all():
         return f"GARCH(1,1) did not converge (flag {best.convergence_flag} of the optimiser)"
     # The optimiser calls ends that are far below the maximum converged, too.
-    first, second = (float(result.loglikelihood) for result in results)
-    if not abs(first - second) <= _SAME_MAXIMUM:
-        return "GARCH(1,1) did not converge: from another start the search ended elsewhere"
+    if not _agree(results):
+        return "GARCH(1,1) did not converge: from every start the search ended elsewhere"
     return parameters, np.asarray(best.conditional_volatility, dtype=np.float64) ** 2
+
+
+def _agree(results: list[Any]) -> bool:
+    """Whether two searches ended at the highest likelihood of all."""
+    reached = sorted(float(result.loglikelihood) for result in results)
+    return len(reached) > 1 and reached[-1] - reached[-2] <= _SAME_MAXIMUM

@@ -14,6 +14,7 @@ from jesse_mcp.analytics.conditional_volatility import (
     GARCH_LEAST,
     GARCH_MOST,
     Garch,
+    Innovations,
     ewma_variances,
     fit_garch,
     garch_variances,
@@ -35,6 +36,8 @@ from jesse_mcp.analytics.value_at_risk import (
 )
 
 Floats = NDArray[np.float64]
+#: GARCH by the forecast it was fitted for.
+Fits = dict[tuple[int, Innovations], Garch | str]
 RiskMethod = Literal[
     "historical",
     "gaussian",
@@ -49,7 +52,7 @@ RiskMethod = Literal[
 ]
 
 #: Models that take an optimisation are fitted anew so many times at most.
-MOST_FITS = 40
+MOST_FITS = 25
 #: Floats of the windows handled at a time: 16 MB.
 _CHUNK = 2_000_000
 _CONSTANT = 1e-12
@@ -73,7 +76,11 @@ class RollingForecasts:
 
 
 def rolling_forecasts(
-    method: RiskMethod, returns: Floats, confidences: Sequence[float], window: int
+    method: RiskMethod,
+    returns: Floats,
+    confidences: Sequence[float],
+    window: int,
+    fits: Fits | None = None,
 ) -> RollingForecasts:
     """Forecasts of ``method`` for every return, made of the ``window`` returns before it.
 
@@ -82,6 +89,7 @@ def rolling_forecasts(
         window: returns a forecast is made of. EWMA takes all before, whose weights fade; volatility
             weighting takes :data:`~jesse_mcp.analytics.conditional_volatility.EWMA_LEAST` more for its first
             volatility. Simulated methods have their closed form at one period.
+        fits: of GARCH that were made for the same returns and window; what is made here is added.
     """
     spare = EWMA_LEAST if method == "volatility_weighted" else 0
     first = window + spare
@@ -95,7 +103,7 @@ def rolling_forecasts(
     if method in {"historical", "filtered_historical", "volatility_weighted"}:
         reasons = tuple(too_short(window, confidence) for confidence in confidences)
     with np.errstate(all="ignore"):
-        var, es, remark = _forecasts(method, returns, confidences, window)
+        var, es, remark = _forecasts(method, returns, confidences, window, {} if fits is None else fits)
     usable = np.isfinite(var) & np.isfinite(es)
     usable &= np.array([reason is None for reason in reasons])[:, None]
     # Rounding may put a mean of the tail a bit above its end.
@@ -119,7 +127,7 @@ def _window_too_short(method: RiskMethod, window: int) -> str | None:
 
 
 def _forecasts(
-    method: RiskMethod, returns: Floats, confidences: Sequence[float], window: int
+    method: RiskMethod, returns: Floats, confidences: Sequence[float], window: int, fits: Fits
 ) -> tuple[Floats, Floats, str | None]:
     if method == "historical":
         return *_historical(returns, confidences, window), None
@@ -136,7 +144,7 @@ def _forecasts(
         deviations = np.sqrt(ewma_variances(returns)[EWMA_LEAST - 1 : -1])
         var, es = _historical(returns[EWMA_LEAST:] / deviations, confidences, window)
         return var * deviations[window:], es * deviations[window:], None
-    return _refitted(method, returns, confidences, window)
+    return _refitted(method, returns, confidences, window, fits)
 
 
 def _windows(returns: Floats, window: int) -> Iterator[tuple[slice, Floats]]:
@@ -204,25 +212,28 @@ def _constant(block: Floats) -> NDArray[np.bool_]:
 
 
 def _refitted(
-    method: RiskMethod, returns: Floats, confidences: Sequence[float], window: int
+    method: RiskMethod, returns: Floats, confidences: Sequence[float], window: int, fits: Fits
 ) -> tuple[Floats, Floats, str]:
     """Models fitted anew after every ``step`` returns; their variance is brought up to date every period."""
     count = len(returns) - window
     step = math.ceil(count / MOST_FITS)
     var, es = np.full((len(confidences), count), np.nan), np.full((len(confidences), count), np.nan)
-    fits, failed = 0, ""
+    count_of_fits, failed = 0, ""
+    innovations: Innovations = "t" if method == "garch_t" else "normal"
     for at in range(0, count, step):
         end = min(at + step, count)
         known, into = returns[at : end + window - 1], (var[:, at:end], es[:, at:end])
         if method == "monte_carlo_t":
             reason = _student_t(known[:window], confidences, into)
         else:
-            reason = _garch(method, known, window, confidences, into)
-        fits += 1
+            if (at, innovations) not in fits:
+                fits[at, innovations] = fit_garch(known[:window], innovations)
+            reason = _garch(method, fits[at, innovations], known[window:], confidences, into)
+        count_of_fits += 1
         failed = failed or (reason or "")
     most = MOST_FITTED if method == "monte_carlo_t" else GARCH_MOST
     used = min(window, most)
-    remark = f"fitted {fits} times to the last {used} returns, every {step} forecasts"
+    remark = f"fitted {count_of_fits} times to the last {used} returns, every {step} forecasts"
     return var, es, f"{remark}; some fits failed: {failed}" if failed else remark
 
 
@@ -238,15 +249,14 @@ def _student_t(returns: Floats, confidences: Sequence[float], into: tuple[Floats
 
 def _garch(
     method: RiskMethod,
-    returns: Floats,
-    window: int,
+    model: Garch | str,
+    later_returns: Floats,
     confidences: Sequence[float],
     into: tuple[Floats, Floats],
 ) -> str | None:
-    model = fit_garch(returns[:window], "t" if method == "garch_t" else "normal")
     if isinstance(model, str):
         return model
-    later = garch_variances(model, returns[window:], model.next_variance)
+    later = garch_variances(model, later_returns, model.next_variance)
     deviations = np.sqrt(np.concatenate(([model.next_variance], later)))
     for row, confidence in enumerate(confidences):
         # Of mean zero and variance one: every period's tail is this one, moved and scaled.

@@ -1,0 +1,67 @@
+"""``var_calculation``."""
+
+from typing import Annotated
+
+from fastmcp import Context, FastMCP
+from pydantic import Field, FiniteFloat
+
+from jesse_mcp.composition import Application
+from jesse_mcp.server.progress import notifier
+from jesse_mcp.server.registration import add_tool
+from jesse_mcp.server.source_arguments import Balances, Market, PeriodsPerYear, Returns, RunId
+from jesse_mcp.services.analysis_source import source_arguments
+from jesse_mcp.services.value_at_risk import VarAnswer
+from jesse_mcp.services.value_at_risk_request import (
+    DEFAULT_CONFIDENCES,
+    DEFAULT_HORIZONS,
+    DEFAULT_METHODS,
+    VarArguments,
+    VarMethod,
+)
+
+
+def register(server: FastMCP, application: Application) -> None:
+    async def var_calculation(
+        context: Context,
+        run_id: RunId = None,
+        returns: Returns = None,
+        balances: Balances = None,
+        market: Market = None,
+        periods_per_year: PeriodsPerYear = None,
+        methods: Annotated[
+            list[VarMethod] | None,
+            Field(description=f"default {', '.join(DEFAULT_METHODS)}"),
+        ] = None,
+        confidence: Annotated[list[FiniteFloat] | None, Field(description="default [0.95, 0.99]")] = None,
+        horizon: Annotated[list[int] | None, Field(description="periods ahead, default [1, 10]")] = None,
+        backtest: Annotated[
+            bool, Field(description="test rolling forecasts of each method out of sample")
+        ] = False,
+        window: Annotated[int | None, Field(description="periods, of backtest; default 250")] = None,
+        seed: int = 0,
+        value: Annotated[
+            FiniteFloat | None, Field(description="money at risk; default: the last balance")
+        ] = None,
+        wait_seconds: Annotated[
+            float, Field(ge=0, le=600, description="then the job goes on: follow it with job_get")
+        ] = 45,
+    ) -> VarAnswer:
+        """What may be lost: value at risk and expected shortfall by method, confidence and horizon.
+
+        Of a market with several symbols also what each adds. backtest tells which method to believe.
+        """
+        arguments = VarArguments(
+            source=source_arguments(run_id, returns, balances, market, periods_per_year),
+            methods=DEFAULT_METHODS if methods is None else tuple(methods),
+            confidences=DEFAULT_CONFIDENCES if confidence is None else tuple(confidence),
+            horizons=DEFAULT_HORIZONS if horizon is None else tuple(horizon),
+            backtest=backtest,
+            window=window,
+            seed=seed,
+            value=value,
+        )
+        return await application.var.calculate(
+            arguments, wait_seconds=wait_seconds, on_progress=notifier(context)
+        )
+
+    add_tool(server, var_calculation, title="Value at risk", idempotent=True)
