@@ -238,6 +238,7 @@ async def test_other_crises_are_its_beta_times_the_table(desk: Desk) -> None:
     assert row["standard_error"] == pytest.approx(0, abs=1e-9)
     assert [one["name"] for one in found.crises] == [crisis.name for crisis in CRISES]
     assert "rerun=['crises']" in " ".join(found.findings)
+    assert "the betas are of 23 returns only: their error is rough itself" in found.findings
     said = "the worst of the crises that are hypothetical (8) is bear_2018"
     assert any(text.startswith(said) for text in found.findings)
 
@@ -326,6 +327,7 @@ async def test_a_portfolio_is_weights_times_shocks_and_correlated(desk: Desk) ->
         2.3263478740408408 * held.std(ddof=1) - held.mean(), rel=1e-9
     )
     assert section["stressed"]["volatility"] < section["now"]["volatility"], "a hedge hedges better"
+    assert any("so give a matrix too" in text for text in found.findings)
     assert section["stressed_and_volatility"]["volatility"] == pytest.approx(
         2 * section["stressed"]["volatility"]
     )

@@ -6,6 +6,7 @@ from jesse_mcp.services.analysis_source import Sample
 from jesse_mcp.services.stress_crises import CrisisImpact
 
 _WEAK_FIT = 0.1
+_FEW = 30
 
 
 def findings_of(
@@ -64,13 +65,16 @@ def _on_shocks(rows: list[dict[str, Any]]) -> list[str]:
 def _on_fit(exposure: dict[str, Any] | None) -> list[str]:
     if exposure is None or exposure["method"] != "regression" or exposure["r_squared"] is None:
         return []
-    fit = exposure["r_squared"]
-    if fit >= _WEAK_FIT:
-        return []
-    return [
-        f"the market explains {fit:.1%} of the variance of the returns: what rests on betas says little, "
-        "run it again over crises with rerun=['crises']"
-    ]
+    findings = []
+    fit, observations = exposure["r_squared"], exposure["observations"]
+    if fit < _WEAK_FIT:
+        findings.append(
+            f"the market explains {fit:.1%} of the variance of the returns: what rests on betas says little, "
+            "run it again over crises with rerun=['crises']"
+        )
+    if observations < _FEW:
+        findings.append(f"the betas are of {observations} returns only: their error is rough itself")
+    return findings
 
 
 def _on_volatility(section: dict[str, Any] | None) -> list[str]:
@@ -95,11 +99,16 @@ def _on_correlation(section: dict[str, Any] | None) -> list[str]:
             f"{section['given_matrix_smallest_eigenvalue']:.3g}): the nearest one was used"
         )
     average = section["average_correlation"]
+    now, stressed = section["now"]["volatility"], section["stressed"]["volatility"]
+    hedged = (
+        "; less, since what is short hedges: its danger is that correlations fall, so give a matrix too"
+        if stressed < now
+        else ""
+    )
     return [
         *findings,
         f"with an average correlation of {average['stressed']:.2f} instead of {average['now']:.2f} the "
-        f"portfolio's volatility is {section['stressed']['volatility']:.1%} a year instead of "
-        f"{section['now']['volatility']:.1%}",
+        f"portfolio's volatility is {stressed:.1%} a year instead of {now:.1%}{hedged}",
     ]
 
 
