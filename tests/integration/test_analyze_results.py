@@ -132,7 +132,7 @@ def test_jesses_metrics_are_reproduced(desk: tuple[Desk, Path], name: str) -> No
     assert run["trade_count"] > 0
     found = desk[0].call("analyze_results", run_id=run["run_id"], include=["jesse"])
     section = found["sections"]["jesse"]
-    assert section["metrics"] == run["metrics"]
+    assert found["jesse"] == run["metrics"]
     assert section["not_reproduced"] == {}
     unexplained = [line for line in found["disagreements"] if "no convention" in line["why"]]
     assert unexplained == []

@@ -202,7 +202,8 @@ async def test_a_number_nothing_explains_is_said_to_be_one(desk: Desk) -> None:
     assert "its own trades and balances give 1100.0 by Jesse's formula" in line["why"]
     assert "no convention" in line["why"]
     assert found.sections["jesse"]["not_reproduced"] == {"gross_profit": 1100.0}
-    assert found.sections["jesse"]["metrics"]["gross_profit"] == 7
+    assert found.jesse is not None
+    assert found.jesse["gross_profit"] == 7
 
 
 async def test_a_run_without_balances_still_has_its_trades(desk: Desk) -> None:
@@ -245,7 +246,7 @@ async def test_candles_that_are_not_stored(desk: Desk) -> None:
 async def test_returns_of_the_call(desk: Desk) -> None:
     returns = np.random.default_rng(1).normal(0.0005, 0.02, 120).tolist()
     found = await desk.ask(returns=returns)
-    assert (found.sections, found.span, found.disagreements) == ({}, None, ())
+    assert (found.sections, found.span, found.disagreements, found.jesse) == ({}, None, (), None)
     assert not any(name.startswith("trades") for name in found.undefined)
     assert any("includes zero: 120 periods do not tell it from luck" in line for line in found.findings)
     explicit = await desk.ask(("trades", "calendar", "excursions", "jesse", "benchmark"), returns=returns)

@@ -24,22 +24,20 @@ def register(server: FastMCP, application: Application) -> None:
         balances: Balances = None,
         market: Market = None,
         periods_per_year: PeriodsPerYear = None,
-        include: Annotated[
-            list[PerformanceSection] | None, Field(description="default: trades, if it is a run")
-        ] = None,
+        include: Annotated[list[PerformanceSection] | None, Field(description="default: trades")] = None,
         risk_free_rate: FiniteFloat = 0.0,
         target_return: FiniteFloat = 0.0,
         rolling_window: int = DEFAULT_WINDOW,
         seed: int = 0,
         benchmark_returns: Annotated[
             list[FiniteFloat] | None,
-            Field(description="default for a run: buy and hold of what it traded"),
+            Field(description="default: buy and hold of the run's symbols"),
         ] = None,
     ) -> PerformanceResult:
         """Performance and trade statistics by stated formulas, beside Jesse's own where the two differ.
 
         Sections: trades (with long and short), drawdowns, calendar, rolling, excursions (MAE, MFE),
-        distribution, intervals (bootstrap), benchmark (alpha, beta), jesse (its metrics and conventions).
+        distribution, intervals (bootstrap), benchmark (alpha, beta), jesse (its conventions).
         Rates are annual, the window is in periods, the seed is that of the bootstrap.
         """
         return await application.performance.analyse(

@@ -90,7 +90,7 @@ def _annualization(record: RunRecord) -> int:
 
 
 def jesse_section(record: RunRecord) -> tuple[dict[str, Any], dict[str, str]]:
-    """The metrics verbatim, which of them their own trades and balances do not give, and the conventions."""
+    """Which metrics their own trades and balances do not give (and what those give), and the conventions."""
     verbatim, again = record.outcome.metrics, reproduced(record)
     undefined = dict(record.outcome.undefined)
     known = {name: value for name, value in again.items() if name in verbatim}
@@ -98,7 +98,6 @@ def jesse_section(record: RunRecord) -> tuple[dict[str, Any], dict[str, str]]:
         known = {name: value for name, value in known.items() if value is not None}
         undefined["not_reproduced"] = "without daily balances only the metrics of trades were compared"
     section = {
-        "metrics": verbatim,
         "not_reproduced": {name: value for name, value in known.items() if not _same(verbatim[name], value)},
         "conventions": CONVENTIONS,
     }

@@ -66,8 +66,9 @@ class PerformanceResult(Value):
     periods_per_year: float
     span: str | None
     performance: dict[str, float | None]
-    sections: dict[str, dict[str, Any]] = Field(description="those of include")
-    disagreements: tuple[dict[str, Any], ...] = Field(description="with Jesse's metrics, and why")
+    jesse: dict[str, Any] | None = Field(description="verbatim")
+    sections: dict[str, dict[str, Any]]
+    disagreements: tuple[dict[str, Any], ...] = Field(description="of the two, and why")
     undefined: dict[str, str] = Field(description="why one is null")
     conventions: str
     findings: tuple[str, ...]
@@ -115,6 +116,7 @@ class PerformanceService:
             periods_per_year=series.periods_per_year,
             span=_span(series),
             performance=values,
+            jesse=None if record is None else dict(record.outcome.metrics),
             sections=sections,
             disagreements=(
                 ()
