@@ -27,6 +27,7 @@ Name = Literal[
     "candle-store",
     "candle-import",
     "monte-carlo",
+    "analysis",
     "optimize",
     "bare-call",
 ]
@@ -38,6 +39,7 @@ _OTHERS = "meanwhile: CPU time of other processes, share of the machine"
 def benchmarks() -> dict[Name, Measure]:
     """In the order of a campaign. Imported here: the command line alone needs none of their libraries."""
     from benchmarks import (
+        analysis,
         bare_call,
         candle_import,
         candle_store,
@@ -61,6 +63,7 @@ def benchmarks() -> dict[Name, Measure]:
         "candle-store": candle_store.measure,
         "candle-import": candle_import.measure,
         "monte-carlo": monte_carlo.measure,
+        "analysis": analysis.measure,
         "optimize": optimize.measure,
         "bare-call": bare_call.measure,
     }
