@@ -6,7 +6,7 @@ import numpy as np
 
 from jesse_mcp.domain.backtests import BacktestRequest, CandleSlice
 from jesse_mcp.domain.candles import CandleArray
-from jesse_mcp.domain.errors import ResearchError
+from jesse_mcp.domain.errors import ErrorCode, ResearchError
 from jesse_mcp.domain.runs import RunRecord
 from jesse_mcp.ports.candle_store import CandleStore
 from jesse_mcp.services.candle_slices import CandleSlicer
@@ -31,8 +31,7 @@ class RunCandles:
     def of(self, record: RunRecord) -> TradedCandles:
         """Candles of every symbol the run traded, from its first day to its last, compared by hash.
 
-        Raises:
-            ResearchError: ``storage_failed``.
+        A store that fails is a reason too: the rest of an analysis does not need it.
         """
         request = BacktestRequest.model_validate(record.request)
         if request.pipeline is not None:
@@ -40,7 +39,8 @@ class RunCandles:
         try:
             slices = self._slicer.cut(request, "observed")
         except ResearchError as error:
-            return TradedCandles({}, f"the candles of the run are gone: {error.message}")
+            state = "are gone" if error.code is ErrorCode.CANDLES_MISSING else "cannot be read"
+            return TradedCandles({}, f"the candles of the run {state}: {error.message}")
         changed = [
             name
             for part in slices
