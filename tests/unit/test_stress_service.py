@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from scipy import stats
 
 from jesse_mcp.adapters.candles.parquet_store import ParquetCandleStore
 from jesse_mcp.adapters.storage.database import Database
@@ -314,14 +315,16 @@ async def test_a_portfolio_is_weights_times_shocks_and_correlated(desk: Desk) ->
     assert found.shocks[0]["standard_error"] == 0
     assert found.exposure == {"method": "weights", "weights": {"BTC-USDT": 0.75, "ETH-USDT": -0.25}}
     part = (await desk.test(market=market, shocks={"BTC-USDT": -0.4})).shocks[0]
-    assert part["profit"] == pytest.approx(-0.3, abs=0.1), "and what Ether does when Bitcoin falls"
-    assert part["standard_error"] > 0
     section = found.correlation
     assert section is not None
     assert section["average_correlation"]["stressed"] == pytest.approx(1)
     ether = desk.candles.read(SeriesKey(exchange=EXCHANGE, symbol="ETH-USDT"))
     closes = np.column_stack([rows[1_439::1_440, CLOSE][1:27] for rows in (desk.engine.candles, ether)])
-    held = (closes[1:] / closes[:-1] - 1) @ np.array([0.75, -0.25])
+    moves = closes[1:] / closes[:-1] - 1
+    line = stats.linregress(moves[:, 0], moves[:, 1])
+    assert part["profit"] == pytest.approx(-0.4 * (0.75 - 0.25 * line.slope), rel=1e-9), "Ether follows"
+    assert part["standard_error"] == pytest.approx(0.4 * 0.25 * line.stderr, rel=1e-9)
+    held = moves @ np.array([0.75, -0.25])
     assert section["now"]["volatility"] == pytest.approx(held.std(ddof=1) * np.sqrt(365), rel=1e-9)
     assert section["now"]["normal_var"]["0.99"] == pytest.approx(
         2.3263478740408408 * held.std(ddof=1) - held.mean(), rel=1e-9
