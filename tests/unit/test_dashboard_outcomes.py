@@ -317,7 +317,7 @@ def test_what_the_dashboard_would_ignore_is_refused(changes: dict[str, Any], wor
     with pytest.raises(ResearchError, match=words) as caught:
         refuse_what_jesse_cannot(REQUEST.model_copy(update=changes))
     assert caught.value.code is ErrorCode.CAPABILITY_MISSING
-    assert "JESSE_MCP_ENGINE=embedded" in str(caught.value.hint)
+    assert "engine='embedded'" in str(caught.value.hint)
 
 
 def test_everything_else_is_passed_on() -> None:
