@@ -28,20 +28,13 @@ def register(server: FastMCP, application: Application) -> None:
         balances: Balances = None,
         market: Market = None,
         periods_per_year: PeriodsPerYear = None,
-        methods: Annotated[
-            list[VarMethod] | None,
-            Field(description=f"default {', '.join(DEFAULT_METHODS)}"),
-        ] = None,
-        confidence: Annotated[list[FiniteFloat] | None, Field(description="default [0.95, 0.99]")] = None,
-        horizon: Annotated[list[int] | None, Field(description="periods ahead, default [1, 10]")] = None,
-        backtest: Annotated[
-            bool, Field(description="test rolling forecasts of each method out of sample")
-        ] = False,
-        window: Annotated[int | None, Field(description="periods, of backtest; default 250")] = None,
+        methods: tuple[VarMethod, ...] = DEFAULT_METHODS,
+        confidence: tuple[FiniteFloat, ...] = DEFAULT_CONFIDENCES,
+        horizon: Annotated[tuple[int, ...], Field(description="periods")] = DEFAULT_HORIZONS,
+        backtest: Annotated[bool, Field(description="rolling forecasts out of sample")] = False,
+        window: Annotated[int | None, Field(description="of backtest; default 250")] = None,
         seed: int = 0,
-        value: Annotated[
-            FiniteFloat | None, Field(description="money at risk; default: the last balance")
-        ] = None,
+        value: Annotated[FiniteFloat | None, Field(description="money; default: the last balance")] = None,
         wait_seconds: Annotated[
             float, Field(ge=0, le=600, description="then the job goes on: follow it with job_get")
         ] = 45,
@@ -52,9 +45,9 @@ def register(server: FastMCP, application: Application) -> None:
         """
         arguments = VarArguments(
             source=source_arguments(run_id, returns, balances, market, periods_per_year),
-            methods=DEFAULT_METHODS if methods is None else tuple(methods),
-            confidences=DEFAULT_CONFIDENCES if confidence is None else tuple(confidence),
-            horizons=DEFAULT_HORIZONS if horizon is None else tuple(horizon),
+            methods=methods,
+            confidences=confidence,
+            horizons=horizon,
             backtest=backtest,
             window=window,
             seed=seed,

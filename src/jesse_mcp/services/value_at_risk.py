@@ -23,15 +23,14 @@ _AT_ONCE = 2
 
 
 class VarAnswer(Value):
-    """The risks, or the job that is still working on them."""
+    """The risks, or the job at work on them."""
 
     state: JobState
     job_id: str
     progress: float | None
     message: str | None
     result: dict[str, Any] | None = Field(
-        description="null until done: value, risks (method, confidence, horizon, var, es, money), models, "
-        "backtest, contributions, undefined, conventions, findings"
+        description="null until done: risks, backtest, contributions, undefined, findings"
     )
 
 
