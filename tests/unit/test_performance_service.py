@@ -177,7 +177,7 @@ async def test_disagreements_name_the_convention(desk: Desk) -> None:
         "sortino_ratio",
         "win_rate",
         "expectancy",
-        "longest",
+        "longest_drawdown",
     }
     assert by_name["win_rate"]["ours"] == pytest.approx(0.5)
     assert by_name["win_rate"]["jesse"] == pytest.approx(0.6)

@@ -29,7 +29,7 @@ _SAME: dict[str, tuple[str, float]] = {
     "calmar_ratio": ("calmar_ratio", 1.0),
     "omega_ratio": ("omega_ratio", 1.0),
     "max_drawdown": ("max_drawdown", -0.01),
-    "longest": ("max_underwater_period", 1.0),
+    "longest_drawdown": ("max_underwater_period", 1.0),
     "win_rate": ("win_rate", 1.0),
     "expectancy": ("expectancy", 1.0),
     "payoff_ratio": ("ratio_avg_win_loss", 1.0),
@@ -51,7 +51,7 @@ _OF_BALANCES = frozenset(
         "calmar_ratio",
         "omega_ratio",
         "max_drawdown",
-        "longest",
+        "longest_drawdown",
     }
 )
 _OURS: dict[str, str] = {
@@ -60,7 +60,7 @@ _OURS: dict[str, str] = {
     "sortino_ratio": "ours divides by the number of returns",
     "calmar_ratio": "ours looks for the highest balance from the start on",
     "max_drawdown": "ours looks for the highest balance from the start on",
-    "longest": "ours counts to the recovery, in periods",
+    "longest_drawdown": "ours counts to the recovery, in periods",
     "win_rate": "ours is of all trades",
     "expectancy": "ours is the mean of all trades",
 }

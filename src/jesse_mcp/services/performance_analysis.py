@@ -54,6 +54,12 @@ CONVENTIONS = (
     "type 7; moments divided by n. intervals: stationary bootstrap, percentile, [low, median, high]. "
     "Excursions are fractions of the entry price"
 )
+#: Beside returns and ratios these say what they are of.
+_DRAWDOWN_NAMES = {
+    "drawdowns": "drawdown_count",
+    "average_length": "average_drawdown_length",
+    "longest": "longest_drawdown",
+}
 _OF_TRADES = frozenset({"trades", "excursions"})
 _UNKNOWN_TRADES = "the source does not know of trades"
 
@@ -184,7 +190,10 @@ def performance_measures(series: ReturnSeries, arguments: PerformanceArguments) 
         "sharpe_high_95": Measure(high, why),
         "autocorrelation_adjusted_sharpe": autocorrelation_adjusted_sharpe(returns, year, free),
         **drawdown_ratios(returns, year, free),
-        **drawdown_summary(series.balances),
+        **{
+            _DRAWDOWN_NAMES.get(name, name): value
+            for name, value in drawdown_summary(series.balances).items()
+        },
     }
 
 
