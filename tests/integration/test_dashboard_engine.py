@@ -1,6 +1,7 @@
 """Runs through a real Jesse that go wrong, are cancelled, or are not what they seem.
 
-Where the embedded engine would say the same, it is asked too.
+Where the embedded engine would say the same, it is asked too. What both engines promise is tested for both
+in ``test_engine_contract.py``.
 """
 
 import asyncio
@@ -201,12 +202,8 @@ async def until(condition: Callable[[], object], what: str, seconds: float = 30)
     assert condition(), what
 
 
-HOOKS = ["__init__", "should_long", "go_long", "update_position", "terminate"]
-
-
-@pytest.mark.parametrize("hook", HOOKS)
-async def test_a_strategy_that_raises(bench: Bench, hook: str) -> None:
-    run = bench.run("value = None\nvalue.upper()", hook)
+async def test_a_strategy_that_raises(bench: Bench) -> None:
+    run = bench.run("value = None\nvalue.upper()", "update_position")
     ours, theirs = await asyncio.gather(
         failure_of(bench.dashboard.run(run, silent)), failure_of(bench.embedded.run(run, silent))
     )
@@ -218,18 +215,6 @@ async def test_a_strategy_that_raises(bench: Bench, hook: str) -> None:
     assert last == str(theirs.details["traceback"]).splitlines()[-3:]
     assert last[0].startswith("strategies/Probe/__init__.py:")
     assert str(ours.details["session_url"]).startswith(f"{bench.host.url}/#/backtest/")
-
-
-async def test_a_module_that_is_not_there(bench: Bench) -> None:
-    run = bench.run()
-    path = "strategies/Probe/__init__.py"
-    run = bench.run(source={path: f"import no_such_package\n{run.source[path]}"})
-    ours, theirs = await asyncio.gather(
-        failure_of(bench.dashboard.run(run, silent)), failure_of(bench.embedded.run(run, silent))
-    )
-    assert (ours.code, ours.message) == (theirs.code, theirs.message)
-    assert "No module named 'no_such_package'" in ours.message
-    assert ours.details["line"] == theirs.details["line"] == 1
 
 
 @pytest.mark.parametrize(
@@ -291,21 +276,6 @@ async def test_somebody_cancels_in_the_dashboard(bench: Bench) -> None:
     assert "cancelled in Jesse's dashboard" in error.message
 
 
-async def test_two_at_once_and_closing(bench: Bench) -> None:
-    before = await asyncio.to_thread(bench.sessions.active)
-    engine = bench.engine()
-    tasks = [asyncio.create_task(engine.run(bench.run(SLOW, "before"), silent)) for _ in range(3)]
-    await until(lambda: len(bench.workers()) == 2, "two at once are allowed")
-    assert (await engine.status())["workers"] == {"capacity": 2, "busy": 2}
-    assert len(bench.started(before)) == 2
-    await engine.close()
-    for task in tasks:
-        error = await failure_of(task)
-        assert (error.code, error.message) == (ErrorCode.ENGINE_FAILED, "the engine has been closed")
-    assert len(bench.workers()) <= 2
-    assert (await failure_of(engine.run(bench.run(), silent))).code is ErrorCode.ENGINE_FAILED
-
-
 class Deaf(DashboardClient):
     """A client whose websocket address leads nowhere."""
 
@@ -325,15 +295,6 @@ async def test_without_the_websocket_the_answer_is_the_same(bench: Bench) -> Non
     assert heard[:2] == ["preparing", "loading"]
     await engine.close()
     client.close()
-
-
-async def test_a_run_without_trades(bench: Bench) -> None:
-    run = bench.run("self.__class__.should_long = lambda self: False", "before")
-    ours, theirs = await asyncio.gather(bench.dashboard.run(run, silent), bench.embedded.run(run, silent))
-    assert ours.metrics == theirs.metrics
-    assert ours.trades == theirs.trades == ()
-    assert ours.equity == theirs.equity
-    assert len(ours.equity) > 1
 
 
 async def test_hyperparameters_of_a_strategy_of_the_user(bench: Bench) -> None:
@@ -389,16 +350,6 @@ async def test_hyperparameters_of_two_strategies(bench: Bench) -> None:
         assert ours.metrics[name] == (None if value is None else pytest.approx(value, rel=1e-9)), name
     assert ours.hyperparameters == theirs.hyperparameters
     assert "Paired only" in ours.engine["hyperparameters"]
-
-
-@pytest.mark.parametrize("values", [{"perod": 4}, {"period": 4.5}], ids=["unknown", "wrong type"])
-async def test_hyperparameters_that_do_not_fit(bench: Bench, values: dict[str, HyperparameterValue]) -> None:
-    run = bench.run(hyperparameters=values)
-    ours, theirs = await asyncio.gather(
-        failure_of(bench.dashboard.run(run, silent)), failure_of(bench.embedded.run(run, silent))
-    )
-    assert ours.code is ErrorCode.RUN_REJECTED
-    assert (ours.code, ours.message, ours.hint) == (theirs.code, theirs.message, theirs.hint)
 
 
 async def test_a_strategy_that_has_changed_since(bench: Bench) -> None:

@@ -1,4 +1,8 @@
-"""Starting, cancelling, queueing, killing and closing the engine."""
+"""Starting, cancelling, queueing, killing and closing the engine with its processes.
+
+A running Jesse's processes are not ours to start, to limit or to kill: what can be asked of both engines is
+in ``test_engine_contract.py``.
+"""
 
 import asyncio
 import contextlib

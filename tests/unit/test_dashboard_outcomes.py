@@ -157,6 +157,13 @@ def test_an_import_error_is_told_as_itself() -> None:
     assert raised.line == 12
 
 
+def test_a_message_of_any_length_is_kept_short() -> None:
+    error = failure_of(exception=f"ValueError: {'x' * 5_000_000}", traceback=TRACEBACK)
+    assert error.code is ErrorCode.STRATEGY_RAISED
+    assert error.message.startswith("the strategy raised ValueError: xxx")
+    assert len(str(error.to_dict())) < 12_000
+
+
 def log_of(*balances: tuple[str, float]) -> str:
     return "\n".join(
         f"[INFO | {time}] Saved daily portfolio balance: {balance}\n[INFO | {time}] more\nlines"

@@ -9,6 +9,9 @@ _HEADER = "Traceback (most recent call last):"
 _DURING_IMPORT = re.compile(r"problem in \S+ - (?P<type>[A-Za-z_][\w.]*)(?:: (?P<message>.*))?$", re.DOTALL)
 _LIBRARY_FRAMES = 3
 _LONGEST = 8_000
+_LONGEST_MESSAGE = 2_000
+#: What our checks in a run raise: JSON, and as long as they make it.
+_OF_OURS = "RunRejectedError"
 
 
 class Raised(NamedTuple):
@@ -45,6 +48,8 @@ def parse(exception: str, traceback: str, renamed: dict[str, str]) -> Raised:
         # pydoc's wrapping of what the import raised, which comes first.
         kind, message = during_import["type"].rpartition(".")[2], during_import["message"] or ""
         block = blocks[0] if blocks else ""
+    if kind != _OF_OURS:
+        message = message[:_LONGEST_MESSAGE]
     frames = _frames(block)
     users = [at for at, frame in enumerate(frames) if _is_users(frame)]
     after = frames[users[-1] + 1 :] if users else frames
