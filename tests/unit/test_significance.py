@@ -2,6 +2,8 @@
 
 import dataclasses
 import math
+import subprocess
+import sys
 from typing import Any
 
 import numpy as np
@@ -265,3 +267,12 @@ def test_a_long_series_is_described() -> None:
     assert_numbers(sharpe_estimate(returns))
     assert_numbers(mean_test(returns, seed=1, resamples=3))
     assert_numbers(probability_of_overfitting(returns.reshape(-1, 4)))
+
+
+def test_the_server_starts_without_the_libraries_of_statistics() -> None:
+    code = (
+        "import sys, jesse_mcp.server.app; "
+        "print([name for name in ('scipy', 'statsmodels', 'arch') if name in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"

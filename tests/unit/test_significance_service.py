@@ -1,6 +1,8 @@
 """The significance test over real stores: what is counted, what is refused, what is said."""
 
+import asyncio
 import json
+import threading
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -25,6 +27,7 @@ from jesse_mcp.domain.identity import new_id
 from jesse_mcp.domain.jobs import JobState
 from jesse_mcp.domain.ledger import Trial
 from jesse_mcp.domain.runs import RunRecord
+from jesse_mcp.services import significance as module
 from jesse_mcp.services.analysis_source import AnalysisSources, SourceArguments
 from jesse_mcp.services.jobs import JobService
 from jesse_mcp.services.market_bars import MarketReader
@@ -430,6 +433,27 @@ async def test_nonsense_is_refused_by_name(desk: Desk, arguments: dict[str, Any]
 async def test_an_unknown_run_is_not_found(desk: Desk) -> None:
     assert (await desk.refused("run_none")).code is ErrorCode.RUN_NOT_FOUND
     assert (await desk.refused("run_none", "run_more")).code is ErrorCode.RUN_NOT_FOUND
+
+
+async def test_a_cancelled_test_stops_its_work(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    begun, stopped = threading.Event(), threading.Event()
+
+    def endless(*arguments: Any) -> None:
+        begun.set()
+        try:
+            while True:
+                arguments[-1]()
+        except InterruptedError:
+            stopped.set()
+            raise
+
+    monkeypatch.setattr(module, "gathered", endless)
+    answer = await desk.ask(desk.run(noise(1)), wait_seconds=0)
+    assert answer.result is None
+    assert await asyncio.to_thread(begun.wait, 60)
+    await desk.jobs.cancel(answer.job_id)
+    assert (await desk.jobs.wait(answer.job_id, 60)).state is JobState.CANCELLED
+    assert stopped.is_set()
 
 
 async def test_a_seed_gives_one_answer(desk: Desk) -> None:

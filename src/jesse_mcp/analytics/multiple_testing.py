@@ -1,7 +1,7 @@
 """Whether returns earn anything at all, and what many such tests together may claim."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -66,7 +66,12 @@ def adjusted_p_values(p_values: Sequence[float | None], correction: Correction) 
     return tuple(adjusted)
 
 
-def mean_test(returns: NDArray[np.float64], seed: int, resamples: int = 2_000) -> MeanTest | None:
+def mean_test(
+    returns: NDArray[np.float64],
+    seed: int,
+    resamples: int = 2_000,
+    pause: Callable[[], None] = lambda: None,
+) -> MeanTest | None:
     """Whether the mean return is above zero, by Student's t and by a stationary bootstrap.
 
     The bootstrap draws from returns less their mean, where the hypothesis is true, and counts how often the
@@ -75,6 +80,7 @@ def mean_test(returns: NDArray[np.float64], seed: int, resamples: int = 2_000) -
     Args:
         returns: oldest first, shape (n,).
         seed: of the bootstrap.
+        pause: called now and then; may raise to end the work.
 
     Returns:
         ``None`` exactly when :func:`~jesse_mcp.analytics.sharpe_inference.why_no_sharpe` gives a reason.
@@ -96,6 +102,7 @@ def mean_test(returns: NDArray[np.float64], seed: int, resamples: int = 2_000) -
     hits, left = 0, resamples
     rows = max(1, _CHUNK // n)
     while left:
+        pause()
         drawn = draw(min(rows, left))
         hits += int((drawn.mean(axis=1) >= mean).sum())
         left -= len(drawn)

@@ -2,6 +2,7 @@
 
 import itertools
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,7 +12,7 @@ DEFAULT_SPLITS = 16
 #: More make millions of combinations: C(20, 10) is 184,756.
 MAX_SPLITS = 20
 #: Numbers held at a time for each quantity.
-_CHUNK = 2_000_000
+_CHUNK = 200_000
 _ROUNDING = 1e-12
 
 
@@ -55,7 +56,9 @@ def why_no_pbo(returns: NDArray[np.float64], splits: int = DEFAULT_SPLITS) -> st
 
 
 def probability_of_overfitting(
-    returns: NDArray[np.float64], splits: int = DEFAULT_SPLITS
+    returns: NDArray[np.float64],
+    splits: int = DEFAULT_SPLITS,
+    pause: Callable[[], None] = lambda: None,
 ) -> Overfitting | None:
     """Combinatorially symmetric cross-validation with the Sharpe ratio as the measure of performance.
 
@@ -67,6 +70,7 @@ def probability_of_overfitting(
     Args:
         returns: one column a strategy over the same periods, oldest first, shape (t, n).
         splits: even, 2 to 20.
+        pause: called now and then; may raise to end the work.
 
     Returns:
         ``None`` exactly when :func:`why_no_pbo` gives a reason. Memory does not grow with the combinations
@@ -84,19 +88,14 @@ def probability_of_overfitting(
     level = scaled.mean(axis=0)
     blocks = (scaled - level).reshape(splits, length, -1)
     sums, squares = blocks.sum(axis=1), (blocks**2).sum(axis=1)
-    inside = np.array(list(itertools.combinations(range(splits), splits // 2)))
-    chosen = [
-        _selected(part, sums, squares, level, length * splits // 2)
-        for part in _chunks(inside, splits, sums.shape[1])
-    ]
-    relative, won, kept = (np.concatenate(column) for column in zip(*chosen, strict=True))
+    relative, won, kept = _selected(sums, squares, level, length * splits // 2, pause)
     logits = np.log(relative / (1 - relative))
     return Overfitting(
         pbo=float((logits <= _ROUNDING).mean()),
         strategies=sums.shape[1],
         periods=length * splits,
         splits=splits,
-        combinations=len(inside),
+        combinations=len(logits),
         logits=logits,
         chosen_inside=won,
         chosen_outside=kept,
@@ -116,47 +115,79 @@ def _distinct(returns: NDArray[np.float64]) -> NDArray[np.float64]:
     return scaled[:, sorted(first.values())]
 
 
-def _chunks(inside: NDArray[np.int64], splits: int, strategies: int) -> list[NDArray[np.float64]]:
-    rows = max(1, _CHUNK // strategies)
-    parts = []
-    for start in range(0, len(inside), rows):
-        members = inside[start : start + rows]
-        marks = np.zeros((len(members), splits))
-        np.put_along_axis(marks, members, 1.0, axis=1)
-        parts.append(marks)
-    return parts
-
-
 def _selected(
+    sums: NDArray[np.float64],
+    squares: NDArray[np.float64],
+    level: NDArray[np.float64],
+    n: int,
+    pause: Callable[[], None],
+) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
+    """Relative rank outside of the best inside, and its Sharpe ratios inside and outside.
+
+    Args:
+        sums: of the values less ``level`` in each block, shape (splits, strategies); ``squares`` likewise.
+        n: values in half the blocks.
+    """
+    splits, strategies = sums.shape
+    halves = np.array(list(itertools.combinations(range(splits), splits // 2)))
+    total = len(halves)
+    relative, won, kept = np.empty(total), np.empty(total), np.empty(total)
+    rows = max(1, _CHUNK // strategies)
+    # In lexicographic order the outside of the first combination is the last one, and so on inward.
+    for start in range(0, total // 2, rows):
+        pause()
+        first = slice(start, min(start + rows, total // 2))
+        last = slice(total - first.stop, total - first.start)
+        one, other = (
+            _sharpes(_marks(halves[part], splits), sums, squares, level, n) for part in (first, last)
+        )
+        for part, inside, outside in ((first, one, other[::-1]), (last, other, one[::-1])):
+            relative[part], won[part], kept[part] = _ranked(inside, outside)
+    return relative, won, kept
+
+
+def _ranked(
+    inside: NDArray[np.float64], outside: NDArray[np.float64]
+) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
+    rows = np.arange(len(inside))
+    best = inside.argmax(axis=1)
+    shown = outside[rows, best]
+    slack = _ROUNDING * np.maximum(np.abs(shown), 1.0)
+    below = np.count_nonzero(outside < (shown - slack)[:, None], axis=1)
+    reached = np.count_nonzero(outside <= (shown + slack)[:, None], axis=1)
+    rank = (below + reached + 1) / 2
+    return rank / (inside.shape[1] + 1), inside[rows, best], shown
+
+
+def _marks(members: NDArray[np.int64], splits: int) -> NDArray[np.float64]:
+    marks = np.zeros((len(members), splits))
+    np.put_along_axis(marks, members, 1.0, axis=1)
+    return marks
+
+
+def _sharpes(
     marks: NDArray[np.float64],
     sums: NDArray[np.float64],
     squares: NDArray[np.float64],
     level: NDArray[np.float64],
     n: int,
-) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
-    """Relative rank outside of the best inside, and its Sharpe ratios inside and outside."""
-    within = _sharpes(marks @ sums, marks @ squares, level, n)
-    beyond = _sharpes((1 - marks) @ sums, (1 - marks) @ squares, level, n)
-    rows = np.arange(len(marks))
-    best = within.argmax(axis=1)
-    shown = beyond[rows, best]
-    gap = np.subtract(beyond, shown[:, None])
-    tied = np.abs(gap) <= _ROUNDING * np.maximum(np.abs(shown), 1.0)[:, None]
-    below = ((gap < 0) & ~tied).sum(axis=1)
-    rank = below + (tied.sum(axis=1) + 1) / 2
-    return rank / (sums.shape[1] + 1), within[rows, best], shown
-
-
-def _sharpes(
-    sums: NDArray[np.float64], squares: NDArray[np.float64], level: NDArray[np.float64], n: int
 ) -> NDArray[np.float64]:
-    """Mean over standard deviation (ddof 1) from sums over ``n`` values less ``level``."""
-    means = sums / n
-    variance = (squares - n * means**2) / (n - 1)
+    """Mean over standard deviation (ddof 1) of the ``n`` values in the blocks that are marked."""
+    means = marks @ sums
+    means /= n
+    second = marks @ squares
+    second /= n
     # Values are at most one in size: below this a variance is rounding.
-    varies = variance > _ROUNDING**2 + 1e-14 * squares / n
-    ratios = np.zeros_like(means)
-    return np.divide(means + level, np.sqrt(np.where(varies, variance, 1.0)), out=ratios, where=varies)
+    least = 1e-14 * second
+    least += _ROUNDING**2
+    second -= means * means
+    still = second <= least
+    np.sqrt(second, out=second, where=~still)
+    second[still] = np.inf
+    means += level
+    means /= second
+    means *= math.sqrt((n - 1) / n)
+    return means
 
 
 def _slope(inside: NDArray[np.float64], outside: NDArray[np.float64]) -> float | None:

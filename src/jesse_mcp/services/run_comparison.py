@@ -1,6 +1,6 @@
 """Several runs beside each other: their returns on the same days, and which of them beats doing nothing."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -48,14 +48,19 @@ def aligned(samples: Sequence[Sample]) -> NDArray[np.float64]:
 
 
 def compared(
-    samples: Sequence[Sample], table: NDArray[np.float64], arguments: SignificanceArguments, resamples: int
+    samples: Sequence[Sample],
+    table: NDArray[np.float64],
+    arguments: SignificanceArguments,
+    resamples: int,
+    pause: Callable[[], None],
 ) -> RunComparison:
     """Test each run by itself, then all of them together against earning nothing.
 
     Args:
         table: what :func:`aligned` makes of the samples.
+        pause: called now and then; may raise to end the work.
     """
-    means = tuple(mean_test(sample.series.returns, arguments.seed, resamples) for sample in samples)
+    means = tuple(mean_test(one.series.returns, arguments.seed, resamples, pause) for one in samples)
     p_values = [None if mean is None else mean.p_bootstrap for mean in means]
     cash = np.zeros(len(table))
     return RunComparison(

@@ -1,6 +1,7 @@
 """Whether a result is more than luck and selection: the ``significance_test`` use case."""
 
 import asyncio
+import threading
 from typing import Any
 
 from pydantic import Field
@@ -64,13 +65,7 @@ class SignificanceService:
         async def work(reporter: JobReporter) -> None:
             async with self._slots:
                 reporter.started()
-                # A thread cannot be stopped: a cancelled job ends when its seconds of work are over.
-                thread = asyncio.ensure_future(asyncio.to_thread(_tested, arguments, samples, history))
-                try:
-                    result = await asyncio.shield(thread)
-                except asyncio.CancelledError:
-                    await asyncio.gather(thread, return_exceptions=True)
-                    raise
+                result = await _tested(arguments, samples, history)
             reporter.result(result.model_dump(mode="json"))
 
         job = await self._jobs.submit(KIND, arguments.recorded(), work)
@@ -104,7 +99,23 @@ class SignificanceService:
         return samples, history
 
 
-def _tested(
+async def _tested(
     arguments: SignificanceArguments, samples: list[Sample], history: TrialHistory | None
 ) -> SignificanceResult:
-    return report(arguments, samples, gathered(arguments, samples, history))
+    """In a thread, which is told to stop when the job is."""
+    stop = threading.Event()
+
+    def pause() -> None:
+        if stop.is_set():
+            raise InterruptedError
+
+    def work() -> SignificanceResult:
+        return report(arguments, samples, gathered(arguments, samples, history, pause))
+
+    thread = asyncio.ensure_future(asyncio.to_thread(work))
+    try:
+        return await asyncio.shield(thread)
+    except asyncio.CancelledError:
+        stop.set()
+        await asyncio.gather(thread, return_exceptions=True)
+        raise

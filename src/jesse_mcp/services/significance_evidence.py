@@ -1,7 +1,7 @@
 """What a significance test computes, before it is put into words."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -80,13 +80,17 @@ def best_of(samples: Sequence[Sample]) -> int:
 
 
 def gathered(
-    arguments: SignificanceArguments, samples: Sequence[Sample], history: TrialHistory | None
+    arguments: SignificanceArguments,
+    samples: Sequence[Sample],
+    history: TrialHistory | None,
+    pause: Callable[[], None] = lambda: None,
 ) -> SignificanceEvidence:
     """Judge the only sample, or the best of several. Takes seconds.
 
     Args:
         samples: at least one.
         history: ``None`` when the source is no run, so that nobody knows what was tried.
+        pause: called now and then; may raise to end the work.
     """
     undefined: dict[str, str] = {}
     judged = samples[best_of(samples)]
@@ -106,12 +110,14 @@ def gathered(
         history=history,
         estimate=estimate,
         psr=psr,
-        mean=mean_test(returns, arguments.seed, resamples),
+        mean=mean_test(returns, arguments.seed, resamples, pause),
         resamples=resamples,
         deflation=_deflation(arguments, judged, estimate, history, effective, undefined),
         effective=effective,
-        overfitting=_overfitting(table, arguments, history, undefined),
-        comparison=compared(samples, table, arguments, resamples) if several and table is not None else None,
+        overfitting=_overfitting(table, arguments, history, undefined, pause),
+        comparison=(
+            compared(samples, table, arguments, resamples, pause) if several and table is not None else None
+        ),
         undefined=undefined,
     )
 
@@ -131,6 +137,7 @@ def _overfitting(
     arguments: SignificanceArguments,
     history: TrialHistory | None,
     undefined: dict[str, str],
+    pause: Callable[[], None],
 ) -> Overfitting | None:
     if table is None:
         reason: str | None = "no trial in the ledger has returns on exactly the days of the run"
@@ -144,7 +151,7 @@ def _overfitting(
     if reason is not None or table is None:
         undefined["pbo"] = reason or ""
         return None
-    return probability_of_overfitting(table, arguments.splits)
+    return probability_of_overfitting(table, arguments.splits, pause)
 
 
 def _deflation(

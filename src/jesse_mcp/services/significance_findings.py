@@ -7,6 +7,7 @@ from jesse_mcp.services.significance_evidence import UNKNOWN_TRIALS, Significanc
 from jesse_mcp.services.significance_request import SignificanceArguments
 
 _NOTABLE_DEPENDENCE = 1.2
+_MOST_NAMES = 10
 
 
 def findings_of(
@@ -117,7 +118,7 @@ def _on_history(found: SignificanceEvidence) -> list[str]:
     sentences = []
     if len(history.families) > 1:
         sentences.append(
-            f"counted together, since they share code or are compared: {', '.join(history.families)}"
+            f"counted together, since they share code or are compared: {_listed(history.families)}"
         )
     if history.overlapping:
         sentences.append(
@@ -125,8 +126,14 @@ def _on_history(found: SignificanceEvidence) -> list[str]:
             "have chosen it"
         )
     else:
-        sentences.append("no other trial in the ledger saw any day of this result")
+        aside = "" if found.comparison is None else ", those compared aside,"
+        sentences.append(f"no other trial in the ledger{aside} saw any day of this result")
     return sentences
+
+
+def _listed(names: tuple[str, ...]) -> str:
+    more = len(names) - _MOST_NAMES
+    return ", ".join(names[:_MOST_NAMES]) + (f" and {more} more" if more > 0 else "")
 
 
 def _on_likeness(found: SignificanceEvidence, selection: dict[str, Any]) -> list[str]:
