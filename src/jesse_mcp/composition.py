@@ -6,6 +6,8 @@ from pathlib import Path
 
 from jesse_mcp import __version__
 from jesse_mcp.adapters.candles.file_reader import CandleFiles
+from jesse_mcp.adapters.reports.files import ReportFiles
+from jesse_mcp.adapters.reports.renderer import TemplateRenderer
 from jesse_mcp.adapters.search.optuna_search import OptunaSearchMethods
 from jesse_mcp.adapters.storage.database import Database
 from jesse_mcp.adapters.storage.jobs import SqlJobStore
@@ -34,6 +36,7 @@ from jesse_mcp.services.market_bars import MarketReader
 from jesse_mcp.services.monte_carlo import MonteCarloService
 from jesse_mcp.services.optimization import OptimizationService
 from jesse_mcp.services.performance_analysis import PerformanceService
+from jesse_mcp.services.risk_report import RiskReportService
 from jesse_mcp.services.runs import RunService
 from jesse_mcp.services.significance import SignificanceService
 from jesse_mcp.services.strategies import StrategyService
@@ -85,6 +88,9 @@ class Application:
         )
         self.performance = PerformanceService(self.analysis_sources, candle_store)
         self.significance = SignificanceService(self.analysis_sources, ledger, self.jobs)
+        self.risk_reports = RiskReportService(
+            self.analysis_sources, ledger, TemplateRenderer(), ReportFiles(settings.home / "reports")
+        )
         self.var = VarService(self.analysis_sources, self.jobs)
         beside = _embedded_beside(self.backend)
         planner = BacktestPlanner(strategy_store, candle_store, self.catalog, self.engine, beside)

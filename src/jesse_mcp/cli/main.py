@@ -24,6 +24,7 @@ def build_app() -> App:
         jobs,
         monte_carlo,
         optimize,
+        report,
         serve,
         walk_forward,
     )
@@ -33,7 +34,7 @@ def build_app() -> App:
         help="A quantitative research desk on the Jesse trading framework, served over MCP.",
         version=__version__,
     )
-    studies = (backtest, optimize, walk_forward, monte_carlo)
+    studies = (backtest, optimize, walk_forward, monte_carlo, report)
     for module in (demo, doctor, serve, engine, candles, *studies, jobs, client_config):
         module.register(app)
     return app

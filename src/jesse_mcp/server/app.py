@@ -14,6 +14,7 @@ from jesse_mcp.server import (
     job_tools,
     monte_carlo_tools,
     performance_tools,
+    risk_report_tools,
     run_tools,
     significance_tools,
     strategy_tools,
@@ -28,7 +29,7 @@ A research desk on the Jesse trading framework: real backtests of real strategie
 Start with system_status. Then: candles_available (fill with candles_import), strategy_list or
 strategy_write, backtest, run_get, run_compare. Before you believe a result: walk_forward (days it was not
 fitted to), monte_carlo (luck), significance_test (luck given all that was tried), stress_test (days worse
-than those it saw). Dates are UTC days, end_date exclusive. Every number comes from Jesse or from a stated
+than those it saw), risk_report (the risk in one score, and why). Dates are UTC days, end_date exclusive. Every number comes from Jesse or from a stated
 formula; what cannot be computed is null with the reason. Every distinct experiment is counted: the more you
 try, the less a good result means, so say how many you tried. Errors carry a code, a message, and a hint with
 the call that helps.
@@ -66,6 +67,7 @@ def build_server(application: Application) -> FastMCP:
         significance_tools,
         stress_tools,
         value_at_risk_tools,
+        risk_report_tools,
         job_tools,
     ):
         tools.register(server, application)
