@@ -103,6 +103,7 @@ REQUIRED: dict[str, Arguments] = {
     "significance_test": lambda w: {"run_id": w.runs[0]},
     "stress_test": lambda w: {"run_id": w.runs[0]},
     "var_calculation": lambda w: {"run_id": w.runs[0]},
+    "risk_report": lambda w: {"run_id": w.runs[0]},
     "job_list": {},
     "job_get": lambda w: {"job_id": w.job},
     "job_cancel": lambda w: {"job_id": w.endless_job()},
@@ -288,6 +289,25 @@ EVERY: dict[str, list[Arguments]] = {
         },
         lambda w: {"run_ids": w.runs},
         {"returns": [0.01, -0.02, 0.015] * 20, "periods_per_year": 252, "trials": 3},
+        {"balances": [[1_704_067_200_000 + day * 86_400_000, 100 + day % 3] for day in range(40)]},
+        {
+            "market": {
+                "exchange": EXCHANGE,
+                "symbols": ["BTC-USDT"],
+                "timeframe": "1h",
+                "start_date": "2024-01-01",
+                "end_date": "2024-01-08",
+            }
+        },
+    ],
+    "risk_report": [
+        lambda w: {
+            "run_id": w.runs[0],
+            "limits": {"max_drawdown": 0.2, "min_trades": 30},
+            "trials": 500,
+            "format": "html",
+        },
+        {"returns": [0.01, -0.02, 0.015] * 20, "periods_per_year": 252, "trials": 3, "format": "markdown"},
         {"balances": [[1_704_067_200_000 + day * 86_400_000, 100 + day % 3] for day in range(40)]},
         {
             "market": {
@@ -665,6 +685,12 @@ WRONG: list[tuple[str, dict[str, Any], str, str]] = [
         "invalid_argument",
         "simulated",
     ),
+    ("risk_report", {}, "invalid_argument", "exactly one"),
+    ("risk_report", {"run_id": "run_none"}, "run_not_found", "run_list"),
+    ("risk_report", {"returns": [0.1], "limits": {"drawdown": 0.2}}, "invalid_argument", "max_drawdown"),
+    ("risk_report", {"returns": [0.1], "limits": {"max_drawdown": 20}}, "invalid_argument", "20 %"),
+    ("risk_report", {"returns": [0.1], "trials": 0}, "invalid_argument", "trials is 0"),
+    ("risk_report", {"returns": [0.1], "format": "pdf"}, "invalid_argument", "markdown"),
     ("stress_test", {}, "invalid_argument", "exactly one"),
     ("stress_test", {"run_id": "run_none"}, "run_not_found", "run_list"),
     ("stress_test", {"returns": [0.1], "scenarios": ["flood"]}, "invalid_argument", "ftx_2022"),
