@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
@@ -104,6 +104,9 @@ def test_any_table_has_numbers_or_a_reason(returns: Any, splits: int) -> None:
     assert_numbers(snooping)
 
 
+@example(0.0, 2, 0.0, 0.0, math.nan)
+@example(0.0, 2, 0.0, 3.0, math.inf)
+@settings(max_examples=1_000)
 @given(any_float, st.integers(-2, 10**6), any_float, any_float, any_float)
 def test_a_probabilistic_sharpe_ratio_is_a_probability(
     sharpe: float, n: int, skewness: float, kurtosis: float, benchmark: float

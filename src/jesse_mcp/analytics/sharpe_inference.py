@@ -140,12 +140,12 @@ def probabilistic_sharpe_ratio(
         benchmark: of one period.
 
     Returns:
-        0 to 1; ``None`` where there is no standard error or it is zero.
+        0 to 1; ``None`` where there is no standard error or it is zero, or the benchmark is no number.
 
     Source: Bailey & Lopez de Prado, "The Sharpe Ratio Efficient Frontier", Journal of Risk 15(2), 2012.
     """
     error = sharpe_standard_error(sharpe, n, skewness, kurtosis)
-    if not error:
+    if not error or math.isnan(benchmark):
         return None
     return normal_cdf((sharpe - benchmark) / error)
 
