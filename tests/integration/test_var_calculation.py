@@ -46,7 +46,7 @@ def run_of(desk: Desk, **more: Any) -> str:
 def test_risks_of_a_run_are_those_of_its_balances(desk: Desk) -> None:
     run_id = run_of(desk)
     found = desk.call("var_calculation", run_id=run_id, wait_seconds=120)["result"]
-    points = desk.call("run_get", run_id=run_id, include=["equity"])["equity"]
+    points = desk.call("run_get", run_id=run_id, include=["equity"], limit=1000)["equity"]
     balances = np.array([point["balance"] for point in points])
     returns = balances[1:] / balances[:-1] - 1
     assert found["periods"] == len(returns) > 100
