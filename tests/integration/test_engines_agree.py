@@ -24,7 +24,7 @@ ONE: dict[str, Any] = {
     "timeframe": "1h",
     "start_date": "2024-01-03",
     "settings": {"warm_up_candles": 24},
-    "wait_seconds": 200,
+    "wait_seconds": 100,
 }
 SEARCH: dict[str, Any] = {
     "space": {"every": {"min": 3, "max": 5}},
@@ -64,7 +64,7 @@ def finished(desk: Desk, tool: str, **arguments: Any) -> dict[str, Any]:
     """The result of a job, however long it takes."""
     answer = desk.call(tool, **arguments)
     while answer["result"] is None:
-        answer = desk.call(tool, resume=answer["job_id"], wait_seconds=200)
+        answer = desk.call(tool, resume=answer["job_id"], wait_seconds=100)
     result: dict[str, Any] = answer["result"]
     return result
 
@@ -115,11 +115,12 @@ def table(result: dict[str, Any]) -> list[dict[str, Any]]:
     return [dict(zip(result["columns"], row, strict=True)) for row in result["rows"]]
 
 
-def sessions_of(desk: Desk) -> int:
-    """Runs that were made in Jesse, of all that this desk has stored."""
-    found = desk.call("run_list", kind="any", limit=200)["runs"]
+def sessions_of(desk: Desk, name: str) -> list[str]:
+    """Of the runs of a strategy those that were made in Jesse."""
+    found = desk.call("run_list", kind="any", strategy=name, limit=200)["runs"]
+    assert found
     views = [desk.call("run_get", run_id=line["run_id"]) for line in found]
-    return sum(view["engine"].get("kind") == "dashboard" for view in views)
+    return [view["run_id"] for view in views if view["engine"].get("kind") == "dashboard"]
 
 
 def test_a_batch(desks: Desks) -> None:
@@ -141,7 +142,7 @@ def test_a_search_that_was_interrupted(desks: Desks) -> None:
     job = desks.there.call("optimize", **{**asked, "wait_seconds": 0})["job_id"]
     wait_until(lambda: desks.there.call("job_get", job_id=job)["state"] == "running", "the search running")
     desks.there.call("job_cancel", job_id=job)
-    theirs = finished(desks.there, "optimize", resume=job, wait_seconds=200)
+    theirs = finished(desks.there, "optimize", resume=job, wait_seconds=100)
     ours = finished(desks.here, "optimize", **asked)
     assert_same(theirs, ours)
     assert ours["counts"]["trials"] == 3
@@ -167,8 +168,8 @@ def test_what_luck_did_to_a_run(desks: Desks, method: str) -> None:
     mine = {**RUN, **SERIES, **desks.write("AgreedLuck")}
     results = []
     for desk in (desks.there, desks.here):
-        run_id = desk.call("backtest", **mine, wait_seconds=200)["run"]["run_id"]
-        asked = {"run_id": run_id, "method": method, "seed": 5, "wait_seconds": 200}
+        run_id = desk.call("backtest", **mine, wait_seconds=100)["run"]["run_id"]
+        asked = {"run_id": run_id, "method": method, "seed": 5, "wait_seconds": 100}
         results.append({**finished(desk, "monte_carlo", **asked), "request": None})
     assert_same(results[0], results[1])
     assert results[0]["simulations"] == 1000
@@ -176,7 +177,7 @@ def test_what_luck_did_to_a_run(desks: Desks, method: str) -> None:
 
 def test_a_run_asked_for_on_the_embedded_engine(desks: Desks) -> None:
     """Such as Jesse's dashboard would refuse."""
-    mine = {**RUN, **SERIES, **desks.write("AgreedHere"), "warm_up_candles": 0, "wait_seconds": 200}
+    mine = {**RUN, **SERIES, **desks.write("AgreedHere"), "warm_up_candles": 0, "wait_seconds": 100}
     error = desks.there.refused("backtest", **mine)
     assert (error["code"], "engine='embedded'" in error["hint"]) == ("capability_missing", True)
     asked = desks.there.call("backtest", **mine, engine="embedded")["run"]
@@ -199,7 +200,6 @@ def test_a_run_asked_for_on_the_embedded_engine(desks: Desks) -> None:
 def test_jobs_asked_for_on_the_embedded_engine(desks: Desks) -> None:
     """A search, a walk and a batch on copies of Jesse's candles and code, without a session in Jesse."""
     mine = desks.write("AgreedJobs")
-    before = sessions_of(desks.there)
     embedded = {**ONE, **mine, "settings": {"warm_up_candles": 24, "engine": "embedded"}}
     batch = {"cells": [{"hyperparameters": {"every": every}} for every in (3, 8)]}
     for tool, more in (("optimize", SEARCH), ("walk_forward", WALK), ("backtest_batch", batch)):
@@ -210,13 +210,13 @@ def test_jobs_asked_for_on_the_embedded_engine(desks: Desks) -> None:
         if tool == "backtest_batch":
             theirs["rows"], ours["rows"] = table(theirs), table(ours)
         assert_same(theirs, ours, tool)
-    assert sessions_of(desks.there) == before
+    assert sessions_of(desks.there, "AgreedJobs") == []
 
 
 def test_scenarios_of_a_run_of_jesse_on_the_embedded_engine(desks: Desks) -> None:
-    mine = {**RUN, **SERIES, **desks.write("AgreedScenarios"), "wait_seconds": 200}
+    mine = {**RUN, **SERIES, **desks.write("AgreedScenarios"), "wait_seconds": 100}
     runs = [desk.call("backtest", **mine)["run"]["run_id"] for desk in (desks.there, desks.here)]
-    asked = {"method": "candles", "simulations": 3, "wait_seconds": 200}
+    asked = {"method": "candles", "simulations": 3, "wait_seconds": 100}
     asked["pipeline_parameters"] = {"batch_size": 1440}
     error = desks.there.refused("monte_carlo", run_id=runs[0], **asked)
     assert (error["code"], "engine='embedded'" in error["hint"]) == ("capability_missing", True)
