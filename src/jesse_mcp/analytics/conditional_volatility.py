@@ -104,6 +104,8 @@ def ewma(returns: NDArray[np.float64], confidence: float, horizon: int = 1) -> T
     if reason:
         return nothing(reason)
     variance = float(ewma_variances(returns)[-1])
+    if variance == 0 and returns.any():
+        return nothing(OVERFLOW)
     return measured(*normal_tail(0.0, math.sqrt(variance * horizon), confidence))
 
 
@@ -114,8 +116,9 @@ def fit_garch(returns: NDArray[np.float64], innovations: Innovations) -> Garch |
         returns: shape (n,); of more than :data:`GARCH_MOST` the last ones are used.
 
     Returns:
-        Refused with fewer than :data:`GARCH_LEAST` returns, without convergence, and when the persistence
-        ``alpha + beta`` reaches one.
+        Refused with fewer than :data:`GARCH_LEAST` returns, unless two searches from different starts end
+        at the same highest likelihood, when ``alpha`` is zero, and when the persistence ``alpha + beta``
+        reaches one.
 
     Source: Bollerslev, "Generalized autoregressive conditional heteroskedasticity", Journal of Econometrics
     31(3), 1986, and "A conditionally heteroskedastic time series model for speculative prices and rates of
@@ -137,7 +140,7 @@ def fit_garch(returns: NDArray[np.float64], innovations: Innovations) -> Garch |
     (mean, omega, alpha, beta, *tail), variances = fitted
     shocks = values - mean
     last = omega + alpha * shocks[-1] ** 2 + beta * variances[-1]
-    reason = _unstable(alpha, alpha + beta, tail) or _not_positive(np.append(variances, last))
+    reason = _unstable(alpha, alpha + beta, tail) or _not_positive(np.append(variances, last), scale)
     return reason or Garch(
         mean=mean * scale,
         omega=omega * scale**2,
@@ -183,9 +186,11 @@ def _unstable(alpha: float, persistence: float, tail: list[float]) -> str | None
     return None
 
 
-def _not_positive(variances: NDArray[np.float64]) -> str | None:
-    good = np.isfinite(variances).all() and (variances > 0).all()
-    return None if good else "GARCH(1,1) did not converge: a variance is not positive"
+def _not_positive(variances: NDArray[np.float64], scale: float) -> str | None:
+    if not (np.isfinite(variances).all() and (variances > 0).all()):
+        return "GARCH(1,1) did not converge: a variance is not positive"
+    # Squares of returns beyond 1e-154 or 1e154 are zero or infinite.
+    return None if 0 < float(variances.min()) * scale * scale < math.inf else OVERFLOW
 
 
 def _fitted(
