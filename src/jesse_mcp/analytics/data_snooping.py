@@ -40,7 +40,7 @@ def why_no_data_snooping(returns: NDArray[np.float64], benchmark: NDArray[np.flo
         return f"{len(returns)} periods are too few: {_MIN_PERIODS} are needed"
     if not (np.isfinite(returns).all() and np.isfinite(benchmark).all()):
         return "not every return is a finite number"
-    if len(_varying(returns - benchmark[:, None])) < 2:
+    if len(_varying(_differences(returns, benchmark)[0])) < 2:
         return "fewer than two strategies differ from the benchmark by more than a constant"
     return None
 
@@ -78,11 +78,10 @@ def data_snooping(
         return None
     from arch.bootstrap import SPA, StepM
 
-    differences = returns - benchmark[:, None]
+    differences, scale = _differences(returns, benchmark)
     kept = _varying(differences)
-    # Of no unit here: squares must stay in the range of a float.
-    gains = differences[:, kept] / np.abs(differences[:, kept]).max()
-    each = differences[:, kept] / np.abs(differences[:, kept]).max(axis=0)
+    each = differences[:, kept]
+    gains = each * (scale[kept] / scale[kept].max())
     block = _block_length(each)
     studentised = each / np.sqrt(stationary_variance(each, block) / len(each))
     none = np.zeros(len(each))
@@ -141,8 +140,15 @@ def _block_length(gains: NDArray[np.float64]) -> int:
     return max(1, round(longest))
 
 
+def _differences(
+    returns: NDArray[np.float64], benchmark: NDArray[np.float64]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Returns less the benchmark over the scale of their column, and these: squares must stay in range."""
+    largest = np.maximum(np.abs(returns).max(axis=0, initial=0.0), np.abs(benchmark).max(initial=0.0))
+    scale = np.where(largest > 0, largest, 1.0)
+    return returns / scale - benchmark[:, None] / scale, scale
+
+
 def _varying(differences: NDArray[np.float64]) -> list[int]:
-    """Columns whose differences from the benchmark vary by more than rounding."""
-    largest = np.abs(differences).max(axis=0, initial=0.0)
-    spread = np.ptp(differences, axis=0)
-    return np.flatnonzero(spread > _ROUNDING * largest).tolist()
+    """Columns whose scaled differences from the benchmark vary by more than rounding."""
+    return np.flatnonzero(np.ptp(differences, axis=0) > _ROUNDING).tolist()
