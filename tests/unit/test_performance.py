@@ -145,6 +145,8 @@ RETURNS = arrays.arrays(np.float64, st.integers(3, 60), elements=st.floats(-0.5,
 @given(RETURNS, st.floats(0.1, 3))
 @settings(deadline=None)
 def test_ratios_do_not_depend_on_the_size_of_the_bet(returns: Floats, size: float) -> None:
+    # What is next to nothing may become nothing when it is scaled.
+    returns = returns.round(6)
     assume(np.ptp(returns) > 1e-6)
     one, other = performance(returns, YEAR), performance(returns * size, YEAR)
     for name in ("sharpe_ratio", "sortino_ratio", "omega_ratio", "gain_to_pain_ratio", "positive_periods"):
