@@ -2,7 +2,6 @@
 
 import asyncio
 import os
-import threading
 from dataclasses import replace
 from typing import NamedTuple
 
@@ -28,6 +27,7 @@ from jesse_mcp.services.monte_carlo_request import (
     check_draws,
 )
 from jesse_mcp.services.resumption import awaited
+from jesse_mcp.services.stoppable import Checkpoint, stoppable
 
 KIND = "monte_carlo"
 #: However many cores there are, threads stay free for other calls and for the heartbeat of the jobs.
@@ -174,20 +174,21 @@ async def _simulated(
 ) -> Simulations:
     """In a thread, which is told to stop when the job is."""
     loop = asyncio.get_running_loop()
-    stop = threading.Event()
     reported = 0
 
     def told(fraction: float) -> None:
         nonlocal reported
-        if stop.is_set():
-            raise InterruptedError
         step = int(fraction * _STEPS_OF_PROGRESS)
         if step <= reported:
             return
         reported = step
         loop.call_soon_threadsafe(reporter.progress, fraction, "simulating")
 
-    def work() -> Simulations:
+    def work(checkpoint: Checkpoint) -> Simulations:
+        def advanced(fraction: float) -> None:
+            checkpoint()
+            told(fraction)
+
         if arguments.method == "candles":
             raise ValueError("candles are not resampled here")
         return simulate(
@@ -197,13 +198,7 @@ async def _simulated(
             arguments.wanted,
             arguments.seed,
             block_length=arguments.block_length,
-            progress=told,
+            progress=advanced,
         )
 
-    thread = asyncio.ensure_future(asyncio.to_thread(work))
-    try:
-        return await asyncio.shield(thread)
-    except asyncio.CancelledError:
-        stop.set()
-        await asyncio.gather(thread, return_exceptions=True)
-        raise
+    return await stoppable(work)

@@ -1,7 +1,6 @@
 """Whether a result is more than luck and selection: the ``significance_test`` use case."""
 
 import asyncio
-import threading
 from typing import Any
 
 from pydantic import Field
@@ -15,6 +14,7 @@ from jesse_mcp.services.resumption import awaited
 from jesse_mcp.services.significance_evidence import gathered
 from jesse_mcp.services.significance_report import SignificanceResult, report
 from jesse_mcp.services.significance_request import SignificanceArguments, check, invalid
+from jesse_mcp.services.stoppable import Checkpoint, stoppable
 from jesse_mcp.services.trial_history import TrialHistory, history_of
 
 KIND = "significance_test"
@@ -103,19 +103,8 @@ async def _tested(
     arguments: SignificanceArguments, samples: list[Sample], history: TrialHistory | None
 ) -> SignificanceResult:
     """In a thread, which is told to stop when the job is."""
-    stop = threading.Event()
 
-    def pause() -> None:
-        if stop.is_set():
-            raise InterruptedError
+    def work(checkpoint: Checkpoint) -> SignificanceResult:
+        return report(arguments, samples, gathered(arguments, samples, history, checkpoint))
 
-    def work() -> SignificanceResult:
-        return report(arguments, samples, gathered(arguments, samples, history, pause))
-
-    thread = asyncio.ensure_future(asyncio.to_thread(work))
-    try:
-        return await asyncio.shield(thread)
-    except asyncio.CancelledError:
-        stop.set()
-        await asyncio.gather(thread, return_exceptions=True)
-        raise
+    return await stoppable(work)

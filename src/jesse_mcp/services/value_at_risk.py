@@ -1,7 +1,6 @@
 """What can be lost, with which confidence: the ``var_calculation`` use case."""
 
 import asyncio
-import threading
 from collections.abc import Callable
 from typing import Any
 
@@ -12,6 +11,7 @@ from jesse_mcp.domain.model import Value
 from jesse_mcp.services.analysis_source import AnalysisSources, Sample
 from jesse_mcp.services.jobs import JobReporter, JobService, ProgressListener
 from jesse_mcp.services.resumption import awaited
+from jesse_mcp.services.stoppable import Checkpoint, stoppable
 from jesse_mcp.services.value_at_risk_estimates import Estimates
 from jesse_mcp.services.value_at_risk_report import VarResult, report
 from jesse_mcp.services.value_at_risk_request import VarArguments, check, check_work
@@ -81,20 +81,15 @@ class VarService:
 async def _in_thread(arguments: VarArguments, sample: Sample, reporter: JobReporter) -> VarResult:
     """The thread is told to stop when the job is, and does so before its next method."""
     loop = asyncio.get_running_loop()
-    stop = threading.Event()
 
-    def told(fraction: float, message: str) -> None:
-        if stop.is_set():
-            raise InterruptedError
-        loop.call_soon_threadsafe(reporter.progress, fraction, message)
+    def work(checkpoint: Checkpoint) -> VarResult:
+        def told(fraction: float, message: str) -> None:
+            checkpoint()
+            loop.call_soon_threadsafe(reporter.progress, fraction, message)
 
-    thread = asyncio.ensure_future(asyncio.to_thread(_calculated, arguments, sample, told))
-    try:
-        return await asyncio.shield(thread)
-    except asyncio.CancelledError:
-        stop.set()
-        await asyncio.gather(thread, return_exceptions=True)
-        raise
+        return _calculated(arguments, sample, told)
+
+    return await stoppable(work)
 
 
 def _calculated(arguments: VarArguments, sample: Sample, told: Callable[[float, str], None]) -> VarResult:
