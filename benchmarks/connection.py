@@ -5,7 +5,7 @@ import os
 import sys
 import time
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -49,10 +49,18 @@ class Served:
         return self.template().children()
 
     def cpu_seconds(self) -> float:
-        """CPU time so far of the server, the template and every worker that has ended."""
+        """CPU time so far of the server, the template and every worker.
+
+        A worker answers before it ends, so those that have not ended yet are counted as they are.
+        """
         server, template = self.process.cpu_times(), self.template().cpu_times()
         ended = template.children_user + template.children_system
-        return float(server.user + server.system + template.user + template.system + ended)
+        alive = 0.0
+        for worker in self.workers():
+            with suppress(psutil.NoSuchProcess):
+                times = worker.cpu_times()
+                alive += times.user + times.system
+        return float(server.user + server.system + template.user + template.system + ended + alive)
 
 
 def command(module: str) -> list[str]:

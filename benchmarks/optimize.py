@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-import random
 import time
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
@@ -20,20 +19,35 @@ import jesse_mcp
 _SCRIPT = Path(__file__).with_name("direct_optimize.py")
 _STRATEGIES = Path(jesse_mcp.__file__).parent / "adapters" / "strategies" / "bundled"
 _CORES = 2
-#: Jesse multiplies them by the number of hyperparameters, of which the strategy has six.
-_TRIALS_EACH, _HYPERPARAMETERS = 2, 6
+#: Of the strategy; Jesse multiplies the trials it is asked for by their number.
+_HYPERPARAMETERS = 6
 _ROUNDS = 3
 #: No round is begun that would not end by then, if it took as long as the one before: a machine that others
 #: use gets fewer rounds, and the whole ends in about eight minutes all the same.
 _SECONDS_OF_ROUNDS = 270.0
-_CELLS = 10
-_PRUNED_TRIALS = 40
+#: A run of the year that takes longer says that others use the machine: fewer are measured then.
+_SLOW_SECONDS = 5.0
 _AGAINST_JESSE, _AGAINST_LOOP = Goal("at least", 5), Goal("at least", 1.8)
+
+
+@dataclass(frozen=True)
+class _Size:
+    """How much is measured: trials of a round by hyperparameter, as Jesse counts them; cells; trials."""
+
+    each: int
+    cells: int
+    pruned: int
+
+    @property
+    def trials(self) -> int:
+        return self.each * _HYPERPARAMETERS
+
+
+_QUICK, _BUSY, _WHOLE = _Size(1, 4, 12), _Size(1, 6, 20), _Size(2, 10, 40)
 
 
 async def measure(desk: Desk, steps: Steps) -> list[Result]:
     """Random sampling over the strategy's own space on the same year, in step mode, on two cores."""
-    each = 1 if desk.quick else _TRIALS_EACH
     rounds = desk.repeats(_ROUNDS, quick=1)
     steps.expect(3 * rounds + 4)
     async with AsyncExitStack() as stack:
@@ -44,11 +58,18 @@ async def measure(desk: Desk, steps: Steps) -> list[Result]:
         loop = await stack.enter_async_context(direct(desk))
         for served in (one, two):
             await served.warm()
-        measured = await _rounds(desk, two, loop, each, rounds, steps)
-        batch = await _batch_figures(one, two, 4 if desk.quick else _CELLS, steps)
-        pruning = await _pruning_figures(two, 12 if desk.quick else _PRUNED_TRIALS, steps)
+        steps.doing("warming up")
+        # Each side has loaded its libraries then; a Ray of Jesse's is new every time, as for its users.
+        _, _, _, runs = await _ours(two, 2, rounds)
+        await _loop(loop, runs[:1])
+        seconds, _ = await _loop(loop, runs[1:])
+        size = _QUICK if desk.quick else _BUSY if seconds > _SLOW_SECONDS else _WHOLE
+        steps.done()
+        measured = await _rounds(desk, two, loop, size, rounds, steps)
+        batch = await _batch_figures(one, two, size.cells, steps)
+        pruning = await _pruning_figures(two, size.pruned, steps)
     title = (
-        f"{each * _HYPERPARAMETERS} random trials, a year of one-minute candles at 1h, step mode, two cores; "
+        f"{size.trials} random trials, a year of one-minute candles at 1h, step mode, two cores; "
         f"rounds: {len(measured)}"
     )
     return [
@@ -75,14 +96,9 @@ class _Round:
 
 
 async def _rounds(
-    desk: Desk, served: Served, loop: DirectProcess, each: int, wanted: int, steps: Steps
+    desk: Desk, served: Served, loop: DirectProcess, size: _Size, wanted: int, steps: Steps
 ) -> list[_Round]:
-    trials = each * _HYPERPARAMETERS
-    steps.doing("warming up")
-    # Each side has loaded its libraries then; a Ray of Jesse's is new every time, as it is for its users.
-    await _ours(served, 2, wanted)
-    await _loop(loop, 1, wanted)
-    steps.done()
+    trials = size.trials
     found: list[_Round] = []
     begun = time.perf_counter()
     for number in range(wanted):
@@ -90,13 +106,13 @@ async def _rounds(
         if found and spent + spent / len(found) > _SECONDS_OF_ROUNDS:
             break
         steps.doing("ours")
-        ours, our_cpu, simulated = await _ours(served, trials, number)
+        ours, our_cpu, simulated, runs = await _ours(served, trials, number)
         steps.done()
         steps.doing("bare loop")
-        alone, loop_cpu = await _loop(loop, trials, number)
+        alone, loop_cpu = await _loop(loop, runs)
         steps.done()
         steps.doing("Jesse's")
-        jesse = await _jesse(desk, each)
+        jesse = await _jesse(desk, size.each)
         steps.done()
         found.append(_Round(trials, ours, alone, jesse, our_cpu / trials, loop_cpu / trials, simulated))
     return found
@@ -140,8 +156,8 @@ def _asked(**changes: Any) -> dict[str, Any]:
     return {**{name: arguments[name] for name in named}, "settings": settings, "wait_seconds": 600, **changes}
 
 
-async def _ours(served: Served, trials: int, seed: int) -> tuple[float, float, float]:
-    """Seconds, seconds of all CPUs, and which share of what the workers had Jesse spent simulating."""
+async def _ours(served: Served, trials: int, seed: int) -> tuple[float, float, float, list[dict[str, Any]]]:
+    """Seconds, seconds of all CPUs, which share of what the workers had Jesse spent simulating; the runs."""
     asked = _asked(sampler="random", seed=seed, trials=trials, min_trades=0, test_fraction=0)
     before = served.cpu_seconds()
     seconds, answer = await served.timed("optimize", **asked)
@@ -150,27 +166,26 @@ async def _ours(served: Served, trials: int, seed: int) -> tuple[float, float, f
     if (counts["runs_new"], counts["failed"]) != (trials, 0):
         raise RuntimeError(f"not {trials} new runs: {counts}")
     listed = await served.call("run_list", kind="trial", limit=trials)
-    simulating = 0.0
-    for line in listed["runs"]:
-        run = await served.call("run_get", run_id=line["run_id"], include=["provenance"])
-        simulating += run["provenance"]["timings_seconds"]["simulate"]
-    return seconds, busy, simulating / (seconds * _CORES)
+    runs = [
+        await served.call("run_get", run_id=line["run_id"], include=["provenance"]) for line in listed["runs"]
+    ]
+    simulating = sum(run["provenance"]["timings_seconds"]["simulate"] for run in runs)
+    return seconds, busy, simulating / (seconds * _CORES), runs
 
 
-async def _loop(process: DirectProcess, trials: int, seed: int) -> tuple[float, float]:
-    """As many points, drawn alike, one after the other: seconds, and seconds of CPU."""
-    draw = random.Random(seed)  # noqa: S311
+async def _loop(process: DirectProcess, runs: list[dict[str, Any]]) -> tuple[float, float]:
+    """The same trials one after the other: seconds, and seconds of CPU.
+
+    Raises:
+        RuntimeError: for another answer than the run has.
+    """
     busy, started = 0.0, time.perf_counter()
-    for _ in range(trials):
-        point = {
-            "fast_period": draw.randint(5, 40),
-            "slow_period": draw.randint(41, 100),
-            "adx_threshold": draw.randint(10, 40),
-            "atr_multiple": draw.randint(2, 12) / 2,
-            "cooldown": draw.randint(0, 24),
-            "exposure": draw.randint(1, 19) / 20,
-        }
-        busy += (await process.run(fast_mode=False, hyperparameters=point)).cpu
+    for run in runs:
+        found = await process.run(fast_mode=False, hyperparameters=run["request"]["hyperparameters"])
+        ours = (run["metrics"]["total"], run["metrics"]["finishing_balance"])
+        if ours != (found.trades, found.finishing_balance):
+            raise RuntimeError(f"{run['run_id']} ended with {ours}, Jesse alone with {found}")
+        busy += found.cpu
     return time.perf_counter() - started, busy
 
 
