@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from jesse_mcp.analytics.leverage_used import gross_leverage
@@ -24,7 +24,7 @@ from jesse_mcp.analytics.thinning import thinned
 
 BY_NAME = {criterion.name: criterion for criterion in CRITERIA}
 ORDER = [name for name, _ in RATINGS]
-ENOUGH = Circumstances(ruined=False, periods=1_500, trades=500)
+ENOUGH = Circumstances(ruined=False, periods=1_500, trades=500, total_return=0.5)
 PERFECT = {criterion.name: Measure(criterion.full) for criterion in CRITERIA}
 WORST = {criterion.name: Measure(criterion.none) for criterion in CRITERIA}
 
@@ -34,6 +34,7 @@ circumstances = st.builds(
     ruined=st.booleans(),
     periods=st.integers(0, 5_000),
     trades=st.none() | st.integers(0, 5_000),
+    total_return=st.none() | st.floats(-1, 10),
 )
 
 
@@ -101,6 +102,9 @@ def test_classes(score: float, rating: str) -> None:
         ({"max_drawdown": 0.9}, {}, "extreme", "counts as a total loss"),
         ({}, {"periods": 29}, "high", "29 returns are fewer than 30"),
         ({}, {"trades": 29}, "high", "29 closed trades are fewer than 30"),
+        ({}, {"total_return": -0.2}, "high", "a loss of 20.0%"),
+        ({}, {"total_return": -0.001}, "elevated", "a loss of 0.1%"),
+        ({}, {"total_return": None}, "high", "nobody knows"),
         ({}, {"trades": None}, "moderate", "does not know of trades"),
         ({"years": 0.2}, {}, "elevated", "0.20 years is shorter than 0.25"),
         ({"years": 0.9}, {}, "moderate", "shorter than a year"),
@@ -121,13 +125,13 @@ def test_caps(changed: dict[str, float | None], bounds: dict[str, object], ratin
     assert found.score < found.uncapped or changed
 
 
-@pytest.mark.parametrize("bounds", [{"periods": 30}, {"trades": 30}])
-def test_just_enough_is_no_cap(bounds: dict[str, int]) -> None:
+@pytest.mark.parametrize("bounds", [{"periods": 30}, {"trades": 30}, {"total_return": 0}])
+def test_just_enough_is_no_cap(bounds: dict[str, float]) -> None:
     assert risk_score(PERFECT, replace(ENOUGH, **bounds)).caps == ()  # type: ignore[arg-type]
 
 
 def test_several_caps_the_most_severe_first() -> None:
-    found = risk_score(PERFECT, Circumstances(ruined=False, periods=10, trades=None))
+    found = risk_score(PERFECT, Circumstances(ruined=False, periods=10, trades=None, total_return=0))
     assert [cap.rating for cap in found.caps] == ["high", "moderate"]
     assert found.score == pytest.approx(39.9)
 
@@ -151,10 +155,11 @@ def test_without_a_drawdown_there_is_no_score() -> None:
 
 
 def test_ruin_is_zero_even_where_nothing_else_is_known() -> None:
-    found = risk_score({}, Circumstances(ruined=True, periods=1, trades=None))
+    found = risk_score({}, Circumstances(ruined=True, periods=1, trades=None, total_return=None))
     assert (found.score, found.rating, found.reason) == (0, "extreme", None)
 
 
+@settings(deadline=None)
 @given(
     st.dictionaries(st.sampled_from(sorted(BY_NAME)), st.builds(Measure, values, st.none())), circumstances
 )
@@ -173,6 +178,7 @@ def test_anything_ends_in_numbers_or_reasons(measures: dict[str, Measure], bound
         assert part.value is None or math.isfinite(part.value)
 
 
+@settings(deadline=None)
 @given(measured(), circumstances, st.sampled_from(CRITERIA), st.floats(-2, 3_000), st.floats(-2, 3_000))
 def test_worse_is_never_better(
     measures: dict[str, Measure], bounds: Circumstances, criterion: Criterion, one: float, other: float
@@ -185,6 +191,7 @@ def test_worse_is_never_better(
     assert scores[0] >= scores[1]
 
 
+@settings(deadline=None)
 @given(measured(), circumstances, st.sampled_from(CRITERIA), st.floats(-2, 3_000))
 def test_missing_is_never_better_than_measured(
     measures: dict[str, Measure], bounds: Circumstances, criterion: Criterion, value: float
@@ -195,20 +202,23 @@ def test_missing_is_never_better_than_measured(
     assert unknown.most_possible >= known.most_possible - 1e-9
 
 
+@settings(deadline=None)
 @given(measured(), circumstances)
 def test_ruin_never_leaves_the_lowest_class(measures: dict[str, Measure], bounds: Circumstances) -> None:
     found = risk_score(measures, replace(bounds, ruined=True))
     assert (found.score, found.rating) == (0, "extreme")
 
 
+@settings(deadline=None)
 @given(measured(), st.integers(0, 29), st.none() | st.integers(0, 29))
 def test_a_short_sample_is_never_rated_well(
     measures: dict[str, Measure], periods: int, trades: int | None
 ) -> None:
-    found = risk_score(measures, Circumstances(ruined=False, periods=periods, trades=trades))
+    found = risk_score(measures, Circumstances(ruined=False, periods=periods, trades=trades, total_return=5))
     assert found.rating in {"high", "extreme", "not rated"}
 
 
+@settings(deadline=None)
 @given(st.lists(st.floats(-1e308, 1e308), max_size=40))
 def test_concentration_is_a_share(profits: list[float]) -> None:
     found = best_trades_share(np.array(profits))
@@ -230,7 +240,8 @@ def test_concentration() -> None:
 def leverage(*trades: tuple[float, int, int]) -> list[float]:
     sizes, opened, closed = (np.array(column) for column in zip(*trades, strict=True))
     times, balances = np.array([0, 100, 200]), np.array([1_000.0, 2_000.0, 0.0])
-    return gross_leverage(sizes.astype(float), opened, closed, times, balances).tolist()
+    found: list[float] = gross_leverage(sizes.astype(float), opened, closed, times, balances).tolist()
+    return found
 
 
 def test_leverage_is_of_what_is_open_at_the_same_time() -> None:
@@ -241,6 +252,7 @@ def test_leverage_is_of_what_is_open_at_the_same_time() -> None:
     assert math.isnan(leverage((700, 250, 260))[0]), "nothing can be said over a balance of nothing"
 
 
+@settings(deadline=None)
 @given(
     st.lists(st.tuples(st.floats(0, 1e6), st.integers(0, 50), st.integers(0, 20)), min_size=1, max_size=30)
 )
@@ -255,6 +267,7 @@ def test_leverage_is_the_sum_over_open_trades(trades: list[tuple[float, int, int
         assert found[number] == pytest.approx(expected, rel=1e-9, abs=1e-7)
 
 
+@settings(deadline=None)
 @given(st.lists(st.floats(-10, 10) | st.just(math.nan), max_size=300), st.integers(4, 40))
 def test_a_thinned_series_keeps_its_extremes(drawn: list[float], most: int) -> None:
     series = np.array(drawn, dtype=np.float64)

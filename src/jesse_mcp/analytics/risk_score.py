@@ -34,6 +34,8 @@ LEAST_COMPUTED = 0.6
 TOTAL_LOSS = 0.9
 SHORT_RECORD = 0.25
 WHOLE_YEAR = 1.0
+#: Total returns: a loss as large, or any.
+LARGE_LOSS = -0.2
 COIN_TOSS = 0.5
 CONFIDENT = 0.95
 _STEP = 0.1
@@ -43,10 +45,11 @@ RULES = (
     f"computed earns none; no score with less than {LEAST_COMPUTED:.0%} of the points computed, or without "
     f"max_drawdown. rating of the risk: {', '.join(f'{name} from {lowest:g}' for name, lowest in RATINGS)}. "
     f"Caps: ruin is 0; extreme: a drawdown of {TOTAL_LOSS:.0%} or more; high: fewer than {ENOUGH_RETURNS} "
-    f"returns or {ENOUGH_TRADES} closed trades; elevated: a record below {SHORT_RECORD:g} years, a deflated "
-    f"Sharpe ratio that is unknown or below {COIN_TOSS:g}; moderate: a record below {WHOLE_YEAR:g} year, "
-    f"unknown trades, a deflated Sharpe ratio below {CONFIDENT:g}. Parts, points and thresholds are a "
-    "convention of this product: there is no standard"
+    f"returns or {ENOUGH_TRADES} closed trades, a loss of {-LARGE_LOSS:.0%} or more at the end; elevated: "
+    f"any loss at the end, a record below {SHORT_RECORD:g} years, a deflated Sharpe ratio that is unknown or "
+    f"below {COIN_TOSS:g}; moderate: a record below {WHOLE_YEAR:g} year, unknown trades, a deflated Sharpe "
+    f"ratio below {CONFIDENT:g}. Parts, points and thresholds are a convention of this product: there is no "
+    "standard"
 )
 
 
@@ -58,11 +61,13 @@ class Circumstances:
         ruined: whether everything was lost.
         periods: returns of the record.
         trades: closed; ``None`` when the source does not know of trades.
+        total_return: from the first balance to the last, ``None`` when it could not be computed.
     """
 
     ruined: bool
     periods: int
     trades: int | None
+    total_return: float | None
 
 
 @dataclass(frozen=True)
@@ -177,6 +182,11 @@ def _of_loss(values: Mapping[str, float | None], circumstances: Circumstances) -
         return [Cap("extreme", "everything was lost")]
     if depth is not None and depth >= TOTAL_LOSS:
         return [Cap("extreme", f"a drawdown of {depth:.1%} counts as a total loss")]
+    total = circumstances.total_return
+    if total is None:
+        return [Cap("high", "nobody knows whether it made a loss")]
+    if total < 0:
+        return [Cap("high" if total <= LARGE_LOSS else "elevated", f"it made a loss of {-total:.1%}")]
     return []
 
 

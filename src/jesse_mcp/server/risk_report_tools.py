@@ -23,8 +23,8 @@ def register(server: FastMCP, application: Application) -> None:
         limits: Annotated[
             dict[str, FiniteFloat] | None,
             Field(
-                description="such as max_drawdown, es_95, leverage, loss_streak, min_trades; an unknown name is "
-                "answered with all of them"
+                description="such as max_drawdown, es_95, leverage, loss_streak, min_trades; an unknown name "
+                "is answered with all of them"
             ),
         ] = None,
         trials: Annotated[int | None, Field(description="tried in all, if more than the ledger has")] = None,

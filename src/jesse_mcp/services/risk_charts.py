@@ -16,6 +16,9 @@ _BINS = 60
 _MOST_YEARS = 40
 #: Of highest over lowest balance, from which on a logarithm shows more.
 _LOGARITHMIC = 10.0
+#: A larger number, or quotient of two, has no axis.
+_LARGEST = 1e100
+_TOO_LARGE = "the numbers spread too far for a chart"
 #: A month that earned or lost as much has the full colour.
 _FULL_HEAT = 0.2
 _WINDOWS = (90, 30)
@@ -33,6 +36,8 @@ def equity_chart(facts: RiskFacts) -> LineChart | str:
     xs, times = _xs(series, shown)
     balances = series.balances[shown]
     lowest, highest = float(series.balances.min()), float(series.balances.max())
+    if highest > _LARGEST or (lowest > 0 and highest / lowest > _LARGEST):
+        return _TOO_LARGE
     first, last = float(series.balances[0]), float(series.balances[-1])
     return LineChart(
         name="equity",
@@ -63,6 +68,8 @@ def rolling_chart(facts: RiskFacts) -> LineChart | str:
     volatility = np.array(found.volatility, dtype=np.float64)
     if not np.isfinite(sharpe).any():
         return "the returns do not vary"
+    if np.nanmax(np.abs(sharpe)) > _LARGEST or np.nanmax(volatility) > _LARGEST:
+        return _TOO_LARGE
     shown = np.union1d(thinned(sharpe, _POINTS), thinned(volatility, _POINTS))
     xs, times = _xs(series, shown + window)
     return LineChart(
@@ -89,7 +96,7 @@ def returns_chart(facts: RiskFacts) -> Histogram | str:
         return facts.sample.reason or "the returns do not vary"
     with np.errstate(all="ignore"):
         low, high = float(returns.min()), float(returns.max())
-        if not np.isfinite(high - low) or (high - low) / _BINS <= 1e-12 * max(abs(low), abs(high)):
+        if high > _LARGEST or (high - low) / _BINS <= 1e-12 * max(abs(low), abs(high)):
             return "the returns spread too far, or too little, for a chart"
     counts, edges = np.histogram(returns, bins=_BINS, range=(low, high))
     marks = tuple(
@@ -102,8 +109,8 @@ def returns_chart(facts: RiskFacts) -> Histogram | str:
         name="returns",
         title="Returns of a period",
         description=(
-            f"{len(returns):,} returns from {low:.2%} to {high:.2%}, {int((returns == 0).sum()):,} of them zero; "
-            f"losses: {said}."
+            f"{len(returns):,} returns from {low:.2%} to {high:.2%}, {int((returns == 0).sum()):,} of them "
+            f"zero; losses: {said}."
         ),
         edges=edges.astype(np.float64),
         counts=counts.astype(np.float64),
@@ -121,8 +128,8 @@ def trades_chart(facts: RiskFacts) -> LineChart | str:
     order = np.argsort(table.closed_at, kind="stable")
     profits = table.profits[order]
     total = np.cumsum(profits)
-    if not np.isfinite(total).all():
-        return "a profit leaves the range of a floating point number"
+    if not (np.isfinite(total).all() and max(np.abs(profits).max(), np.abs(total).max()) <= _LARGEST):
+        return _TOO_LARGE
     shown = np.union1d(thinned(profits, _POINTS), thinned(total, _POINTS))
     xs = table.closed_at[order][shown].astype(np.float64)
     return LineChart(

@@ -120,6 +120,7 @@ def measured(sample: Sample, history: TrialHistory | None, trials: int | None) -
         ruined=lost_everything(sample),
         periods=len(sample.series.returns),
         trades=None if table is None else len(table),
+        total_return=returns["total_return"].value,
     )
     return RiskFacts(
         sample=sample,
