@@ -319,6 +319,22 @@ def test_the_bootstrap_statistics_are_those_of_the_single_functions() -> None:
     assert min(depths) - 1e-12 <= interval.low < interval.high <= max(depths) + 1e-12
 
 
+def test_resampled_drawdowns_count_from_the_start() -> None:
+    """One loss of 30 %, first in one rotation of twenty-five."""
+    returns = np.append(np.zeros(24), -0.3)
+    found = bootstrap_intervals(returns, YEAR, draws=500, block_length=1e9, confidence=0.999)
+    interval = found.found["max_drawdown"]
+    assert (interval.low, interval.high) == pytest.approx((0.3, 0.3))
+
+
+def test_a_risk_free_rate_is_taken_off_every_return() -> None:
+    returns, daily = np.random.default_rng(10).normal(0.002, 0.02, 200), 1.05 ** (1 / 365) - 1
+    for function in (annual_sharpe_error, autocorrelation_adjusted_sharpe):
+        found = function(returns, YEAR, 0.05).value
+        assert found == pytest.approx(function(returns - daily, YEAR).value, rel=1e-9)
+        assert found != pytest.approx(function(returns, YEAR).value, rel=1e-6)
+
+
 def test_a_seed_gives_one_answer_and_confidence_widens() -> None:
     returns = np.random.default_rng(9).normal(0.001, 0.02, 200)
     one = bootstrap_intervals(returns, YEAR, draws=300, seed=5)
