@@ -445,6 +445,16 @@ def test_t_simulations_have_the_closed_form() -> None:
     assert found.es == pytest.approx(exact.es, abs=SIGMAS * found.es_error)
 
 
+@pytest.mark.parametrize("freedom", [None, 5.0])
+def test_garch_paths_of_one_period_have_the_closed_form(freedom: float | None) -> None:
+    model = Garch(0.001, 1e-5, 0.1, 0.8, freedom, 4e-4, np.zeros(1))
+    found, exact = simulated_tail(garch_outcomes(model, 1, seed=9), 0.99), model.tail(0.99)
+    assert found.var_error is not None
+    assert found.es_error is not None
+    assert found.var == pytest.approx(exact.var, abs=SIGMAS * found.var_error)
+    assert found.es == pytest.approx(exact.es, abs=SIGMAS * found.es_error)
+
+
 def test_simulated_periods_compound() -> None:
     mean, deviation, periods = 0.02, 0.05, 12
     growth = normal_outcomes(mean, deviation, periods, seed=6) + 1
