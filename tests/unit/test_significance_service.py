@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import math
 import threading
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
@@ -19,7 +20,7 @@ from jesse_mcp.adapters.storage.ledger import SqlTrialLedger
 from jesse_mcp.adapters.storage.runs import SqlRunStore
 from jesse_mcp.analytics.return_series import compounded
 from jesse_mcp.analytics.selection_bias import deflated_sharpe_ratio, expected_maximum_sharpe
-from jesse_mcp.analytics.sharpe_inference import sharpe_estimate
+from jesse_mcp.analytics.sharpe_inference import probabilistic_sharpe_ratio, sharpe_estimate
 from jesse_mcp.analytics.significance_verdict import significance_verdict
 from jesse_mcp.domain.backtests import BacktestRequest, EngineOutcome, EquityPoint, Route, Trade
 from jesse_mcp.domain.errors import ErrorCode, ResearchError
@@ -303,6 +304,12 @@ async def test_a_benchmark_is_harder_to_beat(desk: Desk) -> None:
     assert hard.sharpe["annual"] == plain.sharpe["annual"]
     assert hard.sharpe["probabilistic_sharpe_ratio"] < plain.sharpe["probabilistic_sharpe_ratio"]
     assert hard.selection["deflated_sharpe_ratio"] < plain.selection["deflated_sharpe_ratio"]
+    one = sharpe_estimate(noise(1, 0.003))
+    assert one is not None
+    moments = (one.sharpe, DAYS, one.skewness, one.kurtosis)
+    assert hard.sharpe["probabilistic_sharpe_ratio"] == pytest.approx(
+        probabilistic_sharpe_ratio(*moments, 5 / math.sqrt(365)), rel=1e-6
+    )
     assert hard.verdict == "not_significant"
 
 
