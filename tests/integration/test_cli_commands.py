@@ -94,6 +94,20 @@ def test_a_run_and_what_luck_did_to_it(shell: Shell) -> None:
     assert "returns_block" in hint
 
 
+def test_the_risk_of_a_run_in_three_forms(shell: Shell) -> None:
+    run_id = shell.json("backtest", "Mine", *RUN_OPTIONS, "--json")["run_id"]
+    found = shell.json("report", run_id, "--format", "json")
+    shown = shell.run("report", run_id).stdout
+    assert shown.startswith("# Risk report: Mine on BTC-USDT\n")
+    assert f"\n- {found['findings'][0]}\n" in shown
+    path = Path(shell.run("report", run_id, "--format", "html").stdout.strip())
+    assert path.parent == shell.folder / "home" / "reports"
+    assert path.read_text().startswith("<!DOCTYPE html>")
+    wrong, hint = shell.refused("report", "run_none")
+    assert "run_none" in wrong
+    assert hint
+
+
 def test_a_search_and_a_walk(shell: Shell) -> None:
     searched = [*RUN_OPTIONS, "--trials", "7", "--min-trades", "0", "--seed", "4", "--fee", "0.0005"]
     found = shell.json("optimize", "Mine", *searched, "--test-start", "2024-01-07", "--json")
@@ -345,6 +359,7 @@ COMMANDS = [
     "doctor",
     "serve",
     "backtest",
+    "report",
     "client-config",
     *(f"engine {name}".strip() for name in ("", "install", "status", "remove")),
     *(f"candles {name}".strip() for name in ("", "import", "list", "check", "delete")),

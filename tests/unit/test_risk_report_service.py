@@ -5,6 +5,8 @@ import math
 import random
 import re
 import stat
+import subprocess
+import sys
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -487,6 +489,34 @@ async def test_a_folder_that_cannot_be_made_is_said(desk: Desk) -> None:
         await desk.ask(desk.run(), format="html")
     assert caught.value.code is ErrorCode.STORAGE_FAILED
     assert "JESSE_MCP_HOME" in str(caught.value.hint)
+
+
+def test_a_million_points_fit_into_a_gigabyte() -> None:
+    code = """
+import resource, sys
+import numpy as np
+from jesse_mcp.adapters.reports.renderer import TemplateRenderer
+from jesse_mcp.services.analysis_source import AnalysisSources, SourceArguments
+from jesse_mcp.services.risk_limits import LIMITS
+from jesse_mcp.services.risk_report import RiskReportService
+from jesse_mcp.services.risk_request import RiskArguments
+
+class Kept:
+    def write(self, label, html):
+        from jesse_mcp.ports.reports import StoredReport
+        return StoredReport(path=label, bytes=len(html), sha256="")
+
+returns = tuple(np.random.default_rng(1).normal(1e-5, 0.001, 1_000_000).tolist())
+service = RiskReportService(AnalysisSources(None, None, None), None, TemplateRenderer(), Kept())
+source = SourceArguments(returns=returns, periods_per_year=525_600)
+limits = {name: min(limit.most, 0.05) for name, limit in LIMITS.items()}
+found = service._reported(RiskArguments(source=source, limits=limits, trials=3, format="html"))
+assert found.score is not None
+assert found.html["bytes"] < 1_000_000
+print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (1024 if sys.platform == "linux" else 1024 * 1024))
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert float(done.stdout) < 1_024
 
 
 async def test_random_state_is_not_touched(desk: Desk) -> None:
