@@ -229,7 +229,7 @@ async def test_a_worker_that_leaves(bench: Bench, act: str, status: int) -> None
 
 @pytest.mark.parametrize(
     ("limits", "words"),
-    [({"run_timeout": 12.0}, "stopped after 12 s"), ({"stall_seconds": 5.0}, "stood still for")],
+    [({"run_timeout": 20.0}, "stopped after 20 s"), ({"stall_seconds": 12.0}, "stood still for")],
     ids=["time limit", "stall"],
 )
 async def test_a_strategy_that_loops(bench: Bench, limits: dict[str, float], words: str) -> None:
