@@ -293,6 +293,18 @@ async def test_ruin_is_the_worst_there_is(desk: Desk) -> None:
     assert answer.breaches[0]["at_the_end"]
 
 
+async def test_what_was_opened_with_nothing_left_passes_no_limit(desk: Desk) -> None:
+    gains = compounded(noise(1, days=30, mean=0.004), 10_000).tolist()
+    trades = [trade(3, 10.0), trade(31, -10_000.0), trade(32, -1.0)]
+    run_id = desk.run(balances=[*gains, -50.0, -60.0], trades=trades)
+    answer = await desk.ask(run_id, limits={"leverage": 100, "min_liquidation_distance": 0.001})
+    assert [row["limit"] for row in answer.not_checked] == ["leverage", "min_liquidation_distance"]
+    assert answer.not_checked[0]["value"] < 1
+    assert answer.not_checked[0]["reason"].startswith("2 trades were opened when there was no balance")
+    (breach,) = (await desk.ask(run_id, limits={"leverage": 0.1})).breaches
+    assert breach["where"] == "trades from number 0 on, 1 in all"
+
+
 async def test_ruin_is_known_without_balances(desk: Desk) -> None:
     run_id = desk.run(missing="the log was cut", metrics={"finishing_balance": -3.0})
     answer = await desk.ask(run_id)

@@ -108,7 +108,7 @@ def _performance(facts: RiskFacts) -> list[str]:
 
 def _missing(facts: RiskFacts) -> list[str]:
     missing = [part for part in facts.score.parts if part.score is None]
-    if not missing or facts.score.score is None:
+    if not missing or facts.score.score is None or facts.ruined:
         return []
     names = "; ".join(f"{part.criterion.name} ({part.reason})" for part in missing)
     return [

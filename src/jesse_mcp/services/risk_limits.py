@@ -51,6 +51,9 @@ def _row(facts: RiskFacts, name: str, bound: float) -> LimitRow:
         return {"limit": name, "bound": bound, "value": None, "status": "not checked", "reason": reason}
     value = -measure.value if limit.negative else measure.value
     broken = value < bound if limit.least else value > bound
+    unknown = _unknown(facts, limit)
+    if unknown is not None and not broken:
+        return {"limit": name, "bound": bound, "value": value, "status": "not checked", "reason": unknown}
     row: LimitRow = {
         "limit": name,
         "bound": bound,
@@ -58,6 +61,14 @@ def _row(facts: RiskFacts, name: str, bound: float) -> LimitRow:
         "status": "breached" if broken else "kept",
     }
     return row | _place(facts, limit, bound) if broken else row
+
+
+def _unknown(facts: RiskFacts, limit: Limit) -> str | None:
+    """Why a value that keeps its limit does not speak for all trades, or ``None`` when it does."""
+    lacking = int(np.isnan(facts.leverage).sum())
+    if limit.measure not in {"leverage_used", "liquidation_distance"} or not lacking:
+        return None
+    return f"{lacking} trades were opened when there was no balance to compare them with"
 
 
 def _place(facts: RiskFacts, limit: Limit, bound: float) -> LimitRow:
