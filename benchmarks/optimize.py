@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import tempfile
 import time
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
@@ -190,10 +191,10 @@ async def _loop(process: DirectProcess, runs: list[dict[str, Any]]) -> tuple[flo
 
 
 async def _jesse(desk: Desk, each: int) -> float:
-    folder = desk.folder / "jesse-optimize"
-    folder.mkdir(exist_ok=True)
-    if not (folder / "strategies").exists():
-        (folder / "strategies").symlink_to(_STRATEGIES)
+    # New every time: what it leaves beside `strategies` makes a project of the folder, which has to have a
+    # database the next time.
+    folder = Path(tempfile.mkdtemp(prefix="jesse-optimize-", dir=desk.folder))
+    (folder / "strategies").symlink_to(_STRATEGIES)
     request = direct_request(fast_mode=False) | {"cores": _CORES, "trials_per_hyperparameter": each}
     process = await asyncio.create_subprocess_exec(
         *(str(desk.python), "-s", "-B", str(_SCRIPT), str(desk.mapped), json.dumps(request)),
