@@ -223,6 +223,8 @@ class TestInline:
             ({"balances": [(1, 5.0), (1, 6.0)]}, "balances[1]"),
             ({"balances": [(2, 5.0), (1, 6.0)]}, "balances[1]"),
             ({"balances": [(1, float("inf"))]}, "balances"),
+            ({"balances": [(1, 5.0), (10**30, 6.0)]}, "balances[1]"),
+            ({"balances": [(-1, 5.0)]}, "balances[0]"),
         ],
     )
     def test_nonsense_is_refused_by_name(

@@ -372,17 +372,6 @@ async def test_degenerate_returns(desk: Desk, returns: tuple[float, ...], form: 
     assert not re.search(r"\b(nan|inf|NaN|Infinity)\b", shown)
 
 
-async def test_times_beyond_the_calendar_are_left_out(desk: Desk) -> None:
-    balances = tuple((10**18 + day * DAY, 100.0 + day % 7) for day in range(90))
-    for form in ("json", "html"):
-        answer = await desk.ask(
-            source=SourceArguments(balances=balances), limits={"period_loss": 0}, format=form
-        )
-        assert "times are left out: some are not within the years 1 to 9999" in answer.findings
-        assert answer.breaches[0]["since"] is None
-        assert answer.breaches[0]["where"] == "balances from number 7 on, 12 in all"
-
-
 async def test_limits_say_since_when(desk: Desk) -> None:
     balances = [100.0, 110, 99, 88, 99, 105, 111, 100, 120, 108]
     profits = [5.0, -1, -1, -1, 4, -2, -2]

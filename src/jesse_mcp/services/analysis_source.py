@@ -27,6 +27,7 @@ DAYS_A_YEAR = 365.0
 MAX_POINTS = 2_000_000
 MAX_SYMBOLS = 100
 _MINUTES_A_YEAR = 365 * 1_440
+_YEAR_10000 = 253_402_300_800_000
 _NAMES = ("run_id", "returns", "balances", "market")
 
 
@@ -228,6 +229,12 @@ def _of_returns(returns: tuple[float, ...], periods_per_year: float | None) -> S
 
 def _of_balances(points: tuple[tuple[int, float], ...], periods_per_year: float | None) -> Sample:
     _check_length("balances", len(points))
+    for at, (time, _) in enumerate(points):
+        if not 0 <= time < _YEAR_10000:
+            raise _invalid(
+                f"balances[{at}] is of {time}, not within the years 1970 to 9999",
+                "give times in epoch milliseconds",
+            )
     times = np.array([time for time, _ in points], dtype=np.int64)
     late = np.flatnonzero(np.diff(times) <= 0)
     if len(late):

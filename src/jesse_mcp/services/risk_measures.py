@@ -1,7 +1,7 @@
 """Everything a risk report is made of, measured once."""
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -34,7 +34,6 @@ from jesse_mcp.services.trial_history import TrialHistory
 UNKNOWN_TRADES = "the source does not know of trades"
 UNKNOWN_TRIALS = "the source is no run, so nobody knows how many were tried: say so in trials"
 NOTHING_AT_RISK = "the balance never moved: nothing was at risk"
-_YEAR_1, _YEAR_10000 = -62_135_596_800_000, 253_402_300_800_000
 #: Parts of the score that a balance which never moved would get for nothing.
 _OF_RETURNS = (
     "max_drawdown",
@@ -79,19 +78,6 @@ class RiskFacts:
     @property
     def ruined(self) -> bool:
         return lost_everything(self.sample)
-
-
-def with_usable_times(sample: Sample) -> Sample:
-    """The sample without its times when one is beyond the years 1 to 9999, which no calendar shows."""
-    times = sample.series.timestamps
-    if times is None or not len(times) or (times[0] >= _YEAR_1 and times[-1] < _YEAR_10000):
-        return sample
-    series = ReturnSeries(sample.series.balances, sample.series.periods_per_year)
-    return replace(
-        sample,
-        series=series,
-        remarks=(*sample.remarks, "times are left out: some are not within the years 1 to 9999"),
-    )
 
 
 def lost_everything(sample: Sample) -> bool:

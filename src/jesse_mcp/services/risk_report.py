@@ -17,7 +17,7 @@ from jesse_mcp.services.analysis_source import AnalysisSources, Sample
 from jesse_mcp.services.risk_document import document
 from jesse_mcp.services.risk_findings import findings_of
 from jesse_mcp.services.risk_limits import LimitRow, checked
-from jesse_mcp.services.risk_measures import RiskFacts, measured, with_usable_times
+from jesse_mcp.services.risk_measures import RiskFacts, measured
 from jesse_mcp.services.risk_request import RiskArguments, check, invalid
 from jesse_mcp.services.trial_history import TrialHistory, history_of
 
@@ -78,7 +78,7 @@ class RiskReportService:
             return await asyncio.to_thread(self._reported, arguments)
 
     def _reported(self, arguments: RiskArguments) -> RiskReportResult:
-        sample = with_usable_times(self._sources.load(arguments.source))
+        sample = self._sources.load(arguments.source)
         history = self._history(sample.record, arguments.trials)
         facts = measured(sample, history, arguments.trials)
         limits = checked(facts, arguments.limits)
