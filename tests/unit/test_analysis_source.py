@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from jesse_mcp.adapters.candles.parquet_store import ParquetCandleStore
 from jesse_mcp.analytics.bars import bars
-from jesse_mcp.analytics.return_series import ReturnSeries, compounded, periods_a_year
+from jesse_mcp.analytics.return_series import ReturnSeries, compounded, spacing
 from jesse_mcp.domain.candles import SeriesKey
 from jesse_mcp.domain.errors import ResearchError
 from jesse_mcp.domain.timeframes import DAY_MS, MINUTE_MS
@@ -77,9 +77,22 @@ class TestReturnSeries:
     def test_nothing_comes_back_from_zero(self) -> None:
         assert compounded(np.array([0.5, -1.0, 9.0]), 2.0).tolist() == [2.0, 3.0, 0.0, 0.0]
 
-    def test_periods_a_year_is_of_the_median_distance(self) -> None:
-        assert periods_a_year(np.array([0, DAY_MS, 2 * DAY_MS, 9 * DAY_MS])) == 365
-        assert periods_a_year(np.array([5])) is None
+    def test_days_without_trading_are_not_in_the_year(self) -> None:
+        weekdays = np.array([day for day in range(7 * 52 + 1) if day % 7 < 5]) * DAY_MS
+        found = spacing(weekdays)
+        assert found is not None
+        assert found.periods_per_year == pytest.approx(5 / 7 * 365, rel=1e-3)
+        assert found.gap is None
+        assert not found.contradicts(252)
+        assert not found.contradicts(365)
+        assert found.contradicts(52)
+
+    def test_a_gap_is_not_taken_for_the_usual_distance(self) -> None:
+        found = spacing(np.array([0, 1, 2, 3, 400, 401, 402, 403]) * DAY_MS)
+        assert found is not None
+        assert found.periods_per_year == 365
+        assert found.gap == (3 * DAY_MS, 400 * DAY_MS)
+        assert spacing(np.array([5])) is None
 
 
 class TestBars:
@@ -206,6 +219,12 @@ class TestInline:
         assert reason in (sample.reason or "")
         assert len(sample.series.returns) == 0
 
+    def test_a_gap_is_said(self, sources: AnalysisSources) -> None:
+        days = [*range(30), *range(1_000, 1_030)]
+        sample = load(sources, balances=[(START + day * DAY_MS, 100.0 + day) for day in days])
+        assert sample.series.periods_per_year == 365
+        assert any("no balance between 2024-01-30T00:00Z and 2026-09-27" in said for said in sample.remarks)
+
     def test_a_total_loss_is_said(self, sources: AnalysisSources) -> None:
         sample = load(sources, balances=[(0, 5.0), (1, 0.0), (2, 7.0)])
         assert sample.series.ruined
@@ -225,6 +244,10 @@ class TestInline:
             ({"balances": [(1, float("inf"))]}, "balances"),
             ({"balances": [(1, 5.0), (10**30, 6.0)]}, "balances[1]"),
             ({"balances": [(-1, 5.0)]}, "balances[0]"),
+            (
+                {"balances": [(day * DAY_MS, 5.0) for day in range(9)], "periods_per_year": 1},
+                "periods_per_year",
+            ),
         ],
     )
     def test_nonsense_is_refused_by_name(

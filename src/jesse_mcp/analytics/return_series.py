@@ -8,6 +8,8 @@ from numpy.typing import NDArray
 from jesse_mcp.analytics.walk_forward import daily_returns
 
 YEAR_MS = 365 * 86_400_000
+#: A weekend with a holiday is no gap among days.
+GAP = 5
 
 
 @dataclass(frozen=True)
@@ -70,12 +72,48 @@ def compounded(returns: NDArray[np.float64], starting_balance: float) -> NDArray
     return balances
 
 
-def periods_a_year(timestamps: NDArray[np.int64]) -> float | None:
-    """365 days over the median distance of the timestamps; ``None`` for fewer than two.
+@dataclass(frozen=True)
+class Spacing:
+    """How points lie in time.
+
+    Attributes:
+        counted: periods in 365 days of the time from the first point to the last.
+        usual: 365 days over the median distance.
+        gap: where the longest distance begins and ends, epoch milliseconds, when it is more than
+            :data:`GAP` medians.
+    """
+
+    counted: float
+    usual: float
+    gap: tuple[int, int] | None
+
+    @property
+    def periods_per_year(self) -> float:
+        """Those counted, days without trading left out of the year; the usual ones when much is missing."""
+        return self.counted if self.counted >= self.usual / 2 else self.usual
+
+    def contradicts(self, periods_per_year: float) -> bool:
+        """Whether such points cannot be so many a year, even with holidays or gaps taken into account."""
+        low, high = sorted((self.counted, self.usual))
+        return not low / 2 <= periods_per_year <= 2 * high
+
+
+def spacing(timestamps: NDArray[np.int64]) -> Spacing | None:
+    """``None`` for fewer than two timestamps.
 
     Args:
         timestamps: epoch milliseconds, ascending, shape (n,).
     """
     if len(timestamps) < 2:
         return None
-    return YEAR_MS / float(np.median(np.diff(timestamps)))
+    distances = np.diff(timestamps)
+    median, longest = float(np.median(distances)), int(distances.argmax())
+    return Spacing(
+        counted=len(distances) * YEAR_MS / float(timestamps[-1] - timestamps[0]),
+        usual=YEAR_MS / median,
+        gap=(
+            (int(timestamps[longest]), int(timestamps[longest + 1]))
+            if distances[longest] > GAP * median
+            else None
+        ),
+    )

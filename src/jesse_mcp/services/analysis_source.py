@@ -12,14 +12,14 @@ from jesse_mcp.analytics.return_series import (
     ReturnSeries,
     compounded,
     empty_series,
-    periods_a_year,
+    spacing,
 )
 from jesse_mcp.domain.backtests import BacktestRequest, Trade
 from jesse_mcp.domain.candles import SeriesKey, parse_symbol
 from jesse_mcp.domain.errors import ErrorCode, ResearchError
 from jesse_mcp.domain.model import Value
 from jesse_mcp.domain.runs import RunRecord
-from jesse_mcp.domain.timeframes import parse_date, timeframe_minutes
+from jesse_mcp.domain.timeframes import iso_minute, parse_date, timeframe_minutes
 from jesse_mcp.ports.records import RunStore
 from jesse_mcp.services.market_bars import MarketReader
 
@@ -242,13 +242,33 @@ def _of_balances(points: tuple[tuple[int, float], ...], periods_per_year: float 
             f"balances[{late[0] + 1}] is of {times[late[0] + 1]}, not later than the one before",
             "give them oldest first, each time once, in epoch milliseconds",
         )
-    remarks: tuple[str, ...] = ()
-    if periods_per_year is None:
-        found = periods_a_year(times)
-        periods_per_year = DAYS_A_YEAR if found is None else min(found, float(_MINUTES_A_YEAR))
-        remarks = (f"periods_per_year is {periods_per_year:g}, from the median distance of the balances",)
+    per_year, remarks = _rate(times, periods_per_year)
     balances = np.array([balance for _, balance in points], dtype=np.float64)
-    return _sample("balances of the call", balances, times, periods_per_year, remarks)
+    return _sample("balances of the call", balances, times, per_year, remarks)
+
+
+def _rate(times: NDArray[np.int64], given: float | None) -> tuple[float, tuple[str, ...]]:
+    """Periods a year, and what has to be said of them."""
+    found = spacing(times)
+    if found is None:
+        return given or DAYS_A_YEAR, ()
+    if given is not None and found.contradicts(given):
+        raise _invalid(
+            f"periods_per_year is {given:g}, and the balances are {found.periods_per_year:.6g} a year by "
+            "their times",
+            "leave it out, or correct the times: they are epoch milliseconds",
+        )
+    per_year = min(found.periods_per_year, float(_MINUTES_A_YEAR)) if given is None else given
+    remarks: tuple[str, ...] = (
+        () if given else (f"periods_per_year is {per_year:.6g}, from the times of the balances",)
+    )
+    if found.gap is not None:
+        begin, end = (iso_minute(moment) for moment in found.gap)
+        remarks += (
+            f"there is no balance between {begin} and {end}: that time counts as one period, and annual "
+            "figures are of the periods there are",
+        )
+    return per_year, remarks
 
 
 def _sample(
