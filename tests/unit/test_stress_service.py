@@ -55,6 +55,12 @@ class Mine(Strategy):
 FIRST = YEN.start_ms - 14 * DAY_MS
 DAYS = 28
 BETA = 0.8
+PAIR = {
+    "exchange": EXCHANGE,
+    "symbols": ["BTC-USDT", "ETH-USDT"],
+    "start_date": "2024-07-19",
+    "end_date": "2024-08-14",
+}
 
 
 def walk(seed: int, days: int = DAYS, start_ms: int = FIRST) -> NDArray[np.float64]:
@@ -70,13 +76,14 @@ def walk(seed: int, days: int = DAYS, start_ms: int = FIRST) -> NDArray[np.float
 
 
 class ExposedEngine:
-    """Earns ``BETA`` times what the market does a day, less ten times the fee, in one trade."""
+    """Earns ``beta`` times what the market does a day, less ten times the fee, in one trade."""
 
     def __init__(self, candles: NDArray[np.float64]) -> None:
         self.candles = candles
         self.runs: list[EngineRun] = []
         self.capacity = 2
         self.failing_fee: float | None = None
+        self.beta = BETA
 
     def identity(self) -> str:
         return "one"
@@ -89,7 +96,7 @@ class ExposedEngine:
             raise ResearchError(ErrorCode.STRATEGY_RAISED, "raised", hint="look")
         times = np.arange(request.start_ms, request.end_ms + 1, DAY_MS)
         prices = np.array([self.price(int(time)) for time in times])
-        returns = BETA * (prices[1:] / prices[:-1] - 1) - 10 * request.fee
+        returns = self.beta * (prices[1:] / prices[:-1] - 1) - 10 * request.fee
         balances = request.starting_balance * np.concatenate(([1.0], np.cumprod(1 + returns)))
         held = Trade(
             strategy="Mine",
@@ -247,7 +254,9 @@ async def test_other_crises_are_its_beta_times_the_table(desk: Desk) -> None:
 async def test_shocks_are_beta_times_shock_and_linear(desk: Desk) -> None:
     run_id = await desk.run()
     default = await desk.test(run_id=run_id, scenarios=[])
-    assert [row["shocks"]["BTC-USDT"] for row in default.shocks] == [-0.1, -0.3, -0.5]
+    assert [row["shocks"]["BTC-USDT"] for row in default.shocks] == [-0.5, -0.3, -0.1, 0.1, 0.3, 0.5]
+    assert all("name" not in row for row in default.shocks), "held one way only"
+    assert any(text.startswith("a shock of BTC-USDT -50%") for text in default.findings)
     for row in default.shocks:
         assert row["profit"] == pytest.approx(BETA * row["shocks"]["BTC-USDT"])
         assert row["basis"] == "hypothetical"
@@ -256,6 +265,55 @@ async def test_shocks_are_beta_times_shock_and_linear(desk: Desk) -> None:
     assert both["profit"] == pytest.approx(-0.2 * BETA, abs=1e-6), "Ether has no beta beside Bitcoin's"
     lost = await desk.test(run_id=run_id, shocks={"BTC-USDT": 5}, volatility_multiplier=0)
     assert lost.shocks[0]["profit"] == pytest.approx(5 * BETA)
+
+
+async def test_what_is_short_is_told_what_a_rise_costs(desk: Desk) -> None:
+    short = {**PAIR, "symbols": ["BTC-USDT"], "weights": [-0.4]}
+    found = await desk.test(market=short)
+    assert [row["profit"] for row in found.shocks] == pytest.approx([0.2, 0.12, 0.04, -0.04, -0.12, -0.2])
+    hypothetical = [row["total_return"] for row in found.crises if row["basis"] == "hypothetical"]
+    assert min(hypothetical) > 0
+    told = " ".join(found.findings)
+    assert "a shock of BTC-USDT +50% would make -20.00% of equity" in told
+    assert "a rise of 30% in every market would cost 12.00% of equity" in told
+    assert "none of the crises that are hypothetical leaves a loss; the least favourable" in told
+    assert "the worst of the crises that are hypothetical" not in told
+    asked = await desk.test(market=short, shocks={"BTC-USDT": -0.1})
+    assert "would cost 12.00% of equity" in " ".join(asked.findings), "whatever shocks were asked for"
+    alone = await desk.test(market={**short, "weights": [0.4]})
+    assert "these crises are falls" not in " ".join(alone.findings)
+
+
+async def test_a_run_that_was_short_is_told_by_its_beta(desk: Desk) -> None:
+    desk.engine.beta = -0.2
+    found = await desk.test(run_id=await desk.run(end="2024-07-30"))
+    worst = min(found.shocks, key=lambda row: row["profit"])
+    assert worst["shocks"] == {"BTC-USDT": 0.5}
+    assert worst["profit"] == pytest.approx(-0.1)
+    assert "a rise of 30% in every market would cost 6.00% of equity" in " ".join(found.findings)
+
+
+@pytest.mark.parametrize(
+    ("weights", "moves", "profit"),
+    [
+        ([1, -1], [-0.5, 0.5], -1.0),
+        ([-50, 0.1], [0.5, -0.5], -25.05),
+    ],
+)
+async def test_long_and_short_together_are_moved_apart(
+    desk: Desk, weights: list[float], moves: list[float], profit: float
+) -> None:
+    found = await desk.test(market={**PAIR, "weights": weights})
+    assert len(found.shocks) == 7
+    against = found.shocks[-1]
+    assert against["name"] == "every position moves against it"
+    assert list(against["shocks"].values()) == moves
+    assert against["profit"] == pytest.approx(profit, rel=1e-12)
+    assert against["profit"] == min(row["profit"] for row in found.shocks)
+    (told,) = (text for text in found.findings if text.startswith("a shock"))
+    assert told.startswith("a shock in which every position moves against it (BTC-USDT ")
+    assert f"would make {profit:+.2%} of equity" in told
+    assert "everything and more" in told
 
 
 async def test_a_market_without_candles_is_null_with_the_import(desk: Desk) -> None:
@@ -555,6 +613,6 @@ async def test_weights_need_no_returns(desk: Desk) -> None:
     }
     found = await desk.test(market=market, scenarios=["covid_2020"])
     assert found.volatility is None, "one bar has no return"
-    assert found.shocks[0]["profit"] == pytest.approx(-0.1)
+    assert found.shocks[0]["profit"] == pytest.approx(-0.5)
     assert found.crises[0]["total_return"] == pytest.approx(-0.44)
     assert found.findings[0].startswith("the returns could not be stressed")

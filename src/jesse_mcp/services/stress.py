@@ -23,7 +23,7 @@ from jesse_mcp.services.stress_crises import CrisisImpact, CrisisReplay
 from jesse_mcp.services.stress_findings import findings_of
 from jesse_mcp.services.stress_leverage import leverage_section
 from jesse_mcp.services.stress_market import StressMarket
-from jesse_mcp.services.stress_request import StressArguments, check
+from jesse_mcp.services.stress_request import RISE, StressArguments, check
 from jesse_mcp.services.stress_reruns import StressReruns, outcome_row
 from jesse_mcp.services.stress_sections import (
     correlation_section,
@@ -38,9 +38,11 @@ KIND = "stress_test"
 CONVENTIONS = (
     "fractions, not percent; falls and drawdowns are positive. basis: measured (stored candles or balances), "
     f"{TABLE_CONVENTION}"
-    "; hypothetical (what follows from exposure: the sum of weight or beta times shock, all markets at their "
-    "worst together). Betas: least squares with an intercept over the whole source (Greene 2012), so of its "
-    "average positions; standard_error is theirs alone. market_falls measured: of closes of minutes. "
+    "; hypothetical (what follows from exposure: the sum of weight or beta times shock, in a crisis all "
+    "markets at their worst together; without shocks given all markets alike, and where long and short are "
+    "held together each against its position). Betas: least squares with an intercept over the whole source "
+    "(Greene 2012), so of its average positions; standard_error is theirs alone. market_falls measured: of "
+    "closes of minutes. "
     "volatility: deviations from the mean multiplied (Hull & White 1998), standard deviation ddof=1, annual; "
     "normal_var of one period, z * sd - mean (RiskMetrics 1996). correlation: convex combination with all "
     "ones, or the nearest correlation matrix (Higham 2002). liquidation: 1/leverage - maintenance_margin_rate"
@@ -200,6 +202,7 @@ class StressService:
             "liquidation": liquidation,
             "reruns": reruns,
         }
+        rise = subject.shocked(dict.fromkeys(subject.symbols, RISE))
         original = None if sample.record is None else outcome_row(sample.record)
         return StressResult(
             request=arguments.to_request(),
@@ -208,7 +211,7 @@ class StressService:
             undefined=undefined,
             conventions=CONVENTIONS,
             findings=(
-                *findings_of(sample, impacts, sections, original),
+                *findings_of(sample, impacts, sections, original, None if isinstance(rise, str) else rise),
                 *_advice(arguments, impacts, sample),
             ),
             **sections,

@@ -2,24 +2,32 @@
 
 from typing import Any
 
+from jesse_mcp.analytics.shocks import Effect
 from jesse_mcp.services.analysis_source import Sample
 from jesse_mcp.services.stress_crises import CrisisImpact
+from jesse_mcp.services.stress_request import ADVERSE, RISE
 
 _WEAK_FIT = 0.1
 _FEW = 30
 
 
 def findings_of(
-    sample: Sample, impacts: list[CrisisImpact], sections: dict[str, Any], original: dict[str, Any] | None
+    sample: Sample,
+    impacts: list[CrisisImpact],
+    sections: dict[str, Any],
+    original: dict[str, Any] | None,
+    rise: Effect | None,
 ) -> list[str]:
     """The worst of each kind first, doubts about the method after them.
 
     Args:
         sections: of the answer, by name; each may be ``None`` or empty.
         original: the run itself in the numbers of a rerun.
+        rise: what a rise of all markets by ``RISE`` makes of equity, ``None`` where nothing is known of it.
     """
     findings = [] if sample.reason is None else [f"the returns could not be stressed: {sample.reason}"]
     findings += _on_crises(impacts)
+    findings += _on_rises(impacts, rise)
     findings += _on_shocks(sections["shocks"])
     findings += _on_fit(sections["exposure"])
     findings += _on_volatility(sections["volatility"])
@@ -36,14 +44,28 @@ def _on_crises(impacts: list[CrisisImpact]) -> list[str]:
         if known:
             value, worst = min(known, key=lambda pair: pair[0])
             within = f", and fell by up to {worst.largest_fall:.2%}" if worst.largest_fall is not None else ""
+            rank = "worst" if value < 0 else "least favourable"
+            none = f"none of the crises that are {basis} leaves a loss; " if value >= 0 else ""
             findings.append(
-                f"the worst of the crises that are {basis} ({len(known)}) is {worst.crisis.name}: it {verb} "
-                f"{value:+.2%}{within}{_ruin(value)}"
+                f"{none}the {rank} of the crises that are {basis} ({len(known)}) is {worst.crisis.name}: it "
+                f"{verb} {value:+.2%}{within}{_ruin(value)}"
             )
     unknown = [i.crisis.name for i in impacts if i.total_return is None]
     if unknown:
         findings.append(f"nothing can be said about {', '.join(unknown)}: see undefined")
     return findings
+
+
+def _on_rises(impacts: list[CrisisImpact], rise: Effect | None) -> list[str]:
+    """Falls alone would praise what is short."""
+    hypothetical = [i.total_return for i in impacts if i.basis == "hypothetical"]
+    made = [value for value in hypothetical or (i.total_return for i in impacts) if value is not None]
+    if rise is None or rise.value >= 0 or not made or min(made) < 0:
+        return []
+    return [
+        "these crises are falls; this book gains from them, or loses nothing: a rise of "
+        f"{RISE:.0%} in every market would cost {-rise.value:.2%} of equity{_ruin(rise.value)}"
+    ]
 
 
 def _ruin(value: float) -> str:
@@ -56,8 +78,9 @@ def _on_shocks(rows: list[dict[str, Any]]) -> list[str]:
         return []
     worst = min(known, key=lambda row: float(row["profit"]))
     moved = ", ".join(f"{symbol} {shock:+.0%}" for symbol, shock in worst["shocks"].items())
+    case = f"a shock in which {ADVERSE} ({moved})" if "name" in worst else f"a shock of {moved}"
     return [
-        f"a shock of {moved} would make {worst['profit']:+.2%} of equity (error of the betas "
+        f"{case} would make {worst['profit']:+.2%} of equity (error of the betas "
         f"{worst['standard_error']:.2%}){_ruin(worst['profit'])}"
     ]
 

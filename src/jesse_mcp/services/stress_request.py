@@ -16,8 +16,13 @@ Rerun = Literal["crises", "fees", "slippage"]
 
 DEFAULT_FEE_MULTIPLIERS = (2.0, 3.0)
 DEFAULT_SLIPPAGE_BPS = (5.0, 10.0)
-#: Of every market at once, when no shocks are given.
-DEFAULT_SHOCKS = (-0.1, -0.3, -0.5)
+#: Of every market at once, when no shocks are given: in both directions, since what is short fears rises.
+DEFAULT_SHOCKS = (-0.5, -0.3, -0.1, 0.1, 0.3, 0.5)
+#: By how much every market moves against what is held in it, where long and short are held together.
+ADVERSE_SHOCK = 0.5
+ADVERSE = "every position moves against it"
+#: Of every market at once, beside crises that are falls and leave a gain.
+RISE = 0.3
 MAX_LEVERAGE = 1_000
 _MOST_SYMBOLS = 20
 _MOST_RERUNS = 10

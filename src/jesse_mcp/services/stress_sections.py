@@ -17,7 +17,7 @@ from jesse_mcp.analytics.correlation_stress import (
 from jesse_mcp.analytics.shocks import Regression
 from jesse_mcp.analytics.volatility_stress import scaled_about_mean, summarize
 from jesse_mcp.services.analysis_source import Components
-from jesse_mcp.services.stress_request import DEFAULT_SHOCKS, StressArguments
+from jesse_mcp.services.stress_request import ADVERSE, ADVERSE_SHOCK, DEFAULT_SHOCKS, StressArguments
 from jesse_mcp.services.stress_subject import NO_MARKET, Subject
 
 #: A part of the answer, and why numbers of it are missing.
@@ -52,21 +52,39 @@ def exposure_section(subject: Subject) -> Section:
 def shocks_section(
     subject: Subject, arguments: StressArguments
 ) -> tuple[list[dict[str, Any]], dict[str, str]]:
-    """Profit or loss of each shock, as a fraction of equity."""
+    """Profit or loss of each shock, as a fraction of equity.
+
+    Without shocks of the caller's: every market at once, up and down, and where long and short are held
+    together the case in which nothing hedges, each market against the sign of its weight or beta.
+    """
     if subject.exchange is None:
         return [], {"shocks": NO_MARKET}
     given = arguments.shocks_by_symbol
-    wanted = [dict.fromkeys(subject.symbols, shock) for shock in DEFAULT_SHOCKS] if given is None else [given]
+    wanted: list[tuple[dict[str, str], dict[str, float]]] = [({}, given)] if given is not None else []
+    if given is None:
+        wanted = [({}, dict.fromkeys(subject.symbols, shock)) for shock in DEFAULT_SHOCKS]
+        against = _against(subject.exposures or {})
+        wanted += [] if against is None else [({"name": ADVERSE}, against)]
     rows, undefined = [], {}
-    for shocks in wanted:
+    for name, shocks in wanted:
         found = subject.shocked(shocks)
-        row: dict[str, Any] = {"shocks": shocks, "profit": None, "basis": "hypothetical"}
+        row: dict[str, Any] = {**name, "shocks": shocks, "profit": None, "basis": "hypothetical"}
         if isinstance(found, str):
             undefined["shocks.profit"] = found
         else:
             row |= {"profit": found.value, "standard_error": found.standard_error}
         rows.append(row)
     return rows, undefined
+
+
+def _against(exposures: dict[str, float]) -> dict[str, float] | None:
+    """Each symbol against the sign of what is held in it; ``None`` where all are held the same way."""
+    if not (any(held > 0 for held in exposures.values()) and any(held < 0 for held in exposures.values())):
+        return None
+    return {
+        symbol: -ADVERSE_SHOCK if held > 0 else ADVERSE_SHOCK if held < 0 else 0.0
+        for symbol, held in exposures.items()
+    }
 
 
 def volatility_section(subject: Subject, arguments: StressArguments) -> Section:

@@ -43,6 +43,16 @@ class Subject:
             return self.sample.reason
         return self.market.betas(self.sample.series, self.exchange, self.symbols)
 
+    @property
+    def exposures(self) -> dict[str, float] | None:
+        """Weights of a portfolio, betas of a run, by symbol; ``None`` where neither is known."""
+        components, betas = self.sample.components, self.betas
+        if components is not None:
+            return dict(zip(components.symbols, components.weights.tolist(), strict=True))
+        if isinstance(betas, str):
+            return None
+        return dict(zip(self.symbols, betas.coefficients.tolist(), strict=True))
+
     def shocked(self, shocks: dict[str, float]) -> Effect | str:
         """What returns of markets make of the equity, as a fraction of it, or why that cannot be said.
 
