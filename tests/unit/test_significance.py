@@ -19,7 +19,9 @@ from jesse_mcp.analytics.selection_bias import (
     deflated_sharpe_ratio,
     effective_trials,
     expected_maximum,
+    expected_maximum_sharpe,
     minimum_backtest_length,
+    spread_of_trials,
     variance_of_trials,
     variance_without_skill,
 )
@@ -73,6 +75,7 @@ def test_degenerate_returns_have_numbers_or_a_reason(name: str) -> None:
     assert_numbers(test)
     table = np.repeat(returns[:, None], 12, axis=1)
     assert variance_of_trials(list(table.T), len(returns)) in (None, pytest.approx(0.0, abs=1e-12))
+    assert_numbers(spread_of_trials([*table.T, returns / 2, returns[:-1]], len(returns)))
     assert_numbers(effective_trials(table))
     assert probability_of_overfitting(table) is None
     assert why_no_pbo(table) is not None
@@ -131,6 +134,30 @@ def test_more_trials_never_make_a_result_better(
     assert alone is not None
     assert many <= few <= alone
     assert expected_maximum(trials) <= expected_maximum(trials * factor)
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.integers(0, 1_000), st.integers(0, 30), st.integers(0, 60), st.floats(0, 5))
+def test_copies_of_trials_never_make_luck_smaller(seed: int, trials: int, copies: int, skill: float) -> None:
+    generator = np.random.default_rng(seed)
+    series = list(generator.normal(skill * generator.normal(size=(trials, 1)) * 0.1, 1, size=(trials, 40)))
+    copied = [series[at] + 1e-13 for at in generator.integers(0, trials, copies if trials else 0)]
+    few, many = spread_of_trials(series, 40), spread_of_trials(series + copied, 40)
+    assert many.distinct == few.distinct
+    assert many.variance == pytest.approx(few.variance)
+    luck = expected_maximum_sharpe(trials + len(copied), many.variance)
+    assert luck >= expected_maximum_sharpe(trials, few.variance) * (1 - 1e-9)
+    assert many.variance >= 1 / 39
+
+
+def test_a_family_of_copies_owes_to_luck_what_trials_without_skill_do() -> None:
+    same = spread_of_trials([np.random.default_rng(1).normal(0.1, 1, 50)] * 10, 50)
+    assert (same.variance, same.observed, same.distinct) == (1 / 49, False, 1)
+    assert same.plain == pytest.approx(0.0, abs=1e-30)
+    near = np.random.default_rng(1).normal(0.1, 1, 50) + np.random.default_rng(2).normal(0, 0.001, (10, 50))
+    assert spread_of_trials(list(near), 50).distinct == 1
+    assert spread_of_trials([], 50).variance == 1 / 49
+    assert spread_of_trials([], 1).variance == 0.0
 
 
 def test_more_trials_make_a_result_worse() -> None:

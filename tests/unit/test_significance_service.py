@@ -216,12 +216,12 @@ async def desk(tmp_path: Path) -> AsyncIterator[Desk]:
 async def test_the_numbers_are_those_of_the_formulas(desk: Desk) -> None:
     returns = noise(1, 0.0012)
     for seed in range(2, 14):
-        desk.count(noise(seed, 0.0001 * seed - 0.0007))
+        desk.count(noise(seed, 0.0004 * seed - 0.0028))
     desk.count(None)
     found = await desk.result(desk.run(returns))
     estimate = sharpe_estimate(returns)
     assert estimate is not None
-    tried = [returns, *(noise(seed, 0.0001 * seed - 0.0007) for seed in range(2, 14))]
+    tried = [returns, *(noise(seed, 0.0004 * seed - 0.0028) for seed in range(2, 14))]
     variance = float(np.var([r.mean() / r.std(ddof=1) for r in tried], ddof=1))
     moments = (estimate.sharpe, DAYS, estimate.skewness, estimate.kurtosis)
     assert found.selection["trials"] == found.selection["ledger_trials"] == 14
@@ -233,12 +233,30 @@ async def test_the_numbers_are_those_of_the_formulas(desk: Desk) -> None:
     assert found.selection["deflated_sharpe_ratio"] == pytest.approx(
         deflated_sharpe_ratio(*moments, 14, variance), rel=1e-6
     )
+    assert found.selection["plain_variance_of_trials"] == pytest.approx(variance * 365, rel=1e-6)
+    assert found.selection["distinct_trials"] == 13
     assert found.sharpe["annual"] == pytest.approx(estimate.sharpe * 365**0.5, rel=1e-6)
     assert found.overfitting["strategies"] == 13
     assert found.overfitting["combinations"] == 12_870
     assert (found.periods, found.periods_per_year) == (DAYS, 365)
     assert found.selection["other_trials_on_these_days"] == 13
     assert any("a warning of the run" in finding for finding in found.findings)
+
+
+async def test_running_copies_does_not_make_a_result_better(desk: Desk) -> None:
+    for seed in range(2, 16):
+        desk.count(noise(seed, 0.0004 * seed - 0.0028))
+    run_id = desk.run(noise(1, 0.004))
+    before = (await desk.result(run_id)).selection
+    for _ in range(40):
+        desk.count(noise(5, -0.0008))
+    after = (await desk.result(run_id)).selection
+    assert (before["trials"], after["trials"]) == (15, 55)
+    assert before["distinct_trials"] == after["distinct_trials"] == 15
+    assert after["variance_of_trials"] == pytest.approx(before["variance_of_trials"], rel=1e-9)
+    assert after["plain_variance_of_trials"] < before["plain_variance_of_trials"]
+    assert after["luck_sharpe"] > before["luck_sharpe"]
+    assert after["deflated_sharpe_ratio"] < before["deflated_sharpe_ratio"]
 
 
 async def test_the_caller_may_raise_the_number_of_trials_and_not_lower_it(desk: Desk) -> None:

@@ -17,6 +17,27 @@ _NORMAL = NormalDist()
 _EULER = 0.5772156649015329
 #: With fewer trials their variance is itself a guess.
 ENOUGH_TRIALS_FOR_VARIANCE = 10
+#: Root mean square of the difference of two nearly equal trials, against the spread of their returns.
+_SAME = 0.01
+#: How many neighbours in the order of Sharpe ratios each trial is compared with.
+_NEIGHBOURS = 20
+
+
+@dataclass(frozen=True)
+class TrialSpread:
+    """Variance of the Sharpe ratios of trials, of one period, and what it was found from.
+
+    Attributes:
+        variance: to deduct luck by.
+        observed: it is that of the trials, not the one without skill.
+        plain: that of the source, of every trial; ``None`` with too few trials.
+        distinct: trials that have a Sharpe ratio, nearly equal ones counted once.
+    """
+
+    variance: float
+    observed: bool
+    plain: float | None
+    distinct: int
 
 
 @dataclass(frozen=True)
@@ -103,6 +124,52 @@ def variance_of_trials(series: Sequence[NDArray[np.float64]], n: int) -> float |
     scaled = np.array([one.sharpe * math.sqrt((one.n - 1) / (n - 1)) for one in found])
     variance = float(scaled.var(ddof=1))
     return variance if math.isfinite(variance) else None
+
+
+def spread_of_trials(series: Sequence[NDArray[np.float64]], n: int) -> TrialSpread:
+    """By how much luck alone spreads the Sharpe ratios of trials, such that no further trial hides it.
+
+    Differs from the source in this: trials with nearly equal returns count once, since copies would make the
+    variance as small as one likes; and it is never below that of trials without skill, which is what luck
+    spreads them by at least. The number of trials is not touched.
+
+    Args:
+        series: as for :func:`variance_of_trials`.
+        n: returns of the one that is judged.
+
+    Source: Bailey & Lopez de Prado 2014, for ``plain``; Lo 2002, for the least.
+    """
+    distinct = _distinct(series)
+    least = variance_without_skill(n) or 0.0
+    found = variance_of_trials(distinct, n)
+    observed = found is not None and found > least
+    return TrialSpread(
+        variance=found if found is not None and observed else least,
+        observed=observed,
+        plain=variance_of_trials(series, n),
+        distinct=len(distinct),
+    )
+
+
+def _distinct(series: Sequence[NDArray[np.float64]]) -> list[NDArray[np.float64]]:
+    """Those with a Sharpe ratio, one of each that are nearly equal: such have nearly the same ratio."""
+    rated = [
+        (found.sharpe, at) for at, one in enumerate(series) if (found := sharpe_estimate(one)) is not None
+    ]
+    kept: list[NDArray[np.float64]] = []
+    for _, at in sorted(rated):
+        returns = series[at]
+        # Divided by the largest, as squares of the raw values may leave the range of a float.
+        largest = float(np.abs(returns).max())
+        scaled = returns / largest
+        allowed = _SAME * float(scaled.std())
+        if not any(
+            len(other) == len(returns)
+            and float(np.sqrt(np.mean(np.clip(scaled - other / largest, -1e9, 1e9) ** 2))) <= allowed
+            for other in kept[-_NEIGHBOURS:]
+        ):
+            kept.append(returns)
+    return kept
 
 
 def variance_without_skill(n: int) -> float | None:

@@ -13,8 +13,7 @@ from jesse_mcp.analytics.return_series import ReturnSeries
 from jesse_mcp.analytics.risk_score import Circumstances, RiskScore, risk_score
 from jesse_mcp.analytics.selection_bias import (
     expected_maximum_sharpe,
-    variance_of_trials,
-    variance_without_skill,
+    spread_of_trials,
 )
 from jesse_mcp.analytics.sharpe_inference import (
     probabilistic_sharpe_ratio,
@@ -158,8 +157,7 @@ def _evidence(sample: Sample, history: TrialHistory | None, trials: int | None) 
 
     deflated = Measure(None, UNKNOWN_TRIALS)
     if trials is not None:
-        observed = None if history is None else variance_of_trials(history.series, estimate.n)
-        variance = observed if observed is not None else variance_without_skill(estimate.n) or 0.0
+        variance = spread_of_trials(() if history is None else history.series, estimate.n).variance
         deflated = above(expected_maximum_sharpe(trials, variance))
     return {"probabilistic_sharpe_ratio": above(0.0), "deflated_sharpe_ratio": deflated}
 

@@ -11,10 +11,10 @@ from jesse_mcp.analytics.multiple_testing import MeanTest, mean_test
 from jesse_mcp.analytics.overfitting import Overfitting, probability_of_overfitting, why_no_pbo
 from jesse_mcp.analytics.selection_bias import (
     EffectiveTrials,
+    TrialSpread,
     effective_trials,
     expected_maximum_sharpe,
-    variance_of_trials,
-    variance_without_skill,
+    spread_of_trials,
 )
 from jesse_mcp.analytics.sharpe_inference import (
     SharpeEstimate,
@@ -38,14 +38,13 @@ _MOST_CELLS = 300_000_000
 class Deflation:
     """What the best of ``trials`` owes to luck; Sharpe ratios are of one period.
 
-    ``observed``: the variance is that of the trials in the ledger, else that of returns without skill.
+    ``spread``: of the trials in the ledger, or of returns without skill when those say less.
     ``luck``: Sharpe ratio to be expected of the best of the trials, were none of them any good.
     """
 
     trials: int
     effective: float | None
-    variance: float
-    observed: bool
+    spread: TrialSpread
     luck: float
     dsr: float | None
     dsr_effective: float | None
@@ -166,8 +165,7 @@ def _deflation(
     if trials is None or estimate is None:
         undefined["deflated_sharpe_ratio"] = UNKNOWN_TRIALS if trials is None else undefined["sharpe"]
         return None
-    observed = None if history is None else variance_of_trials(history.series, estimate.n)
-    variance = observed if observed is not None else variance_without_skill(estimate.n) or 0.0
+    spread = spread_of_trials(() if history is None else history.series, estimate.n)
     benchmark = _benchmark(arguments, judged)
     independent = None
     if effective is None:
@@ -177,14 +175,13 @@ def _deflation(
         independent = max(1.0, trials * effective.by_average_correlation / effective.trials)
 
     def deflated(count: float) -> float | None:
-        return _above(estimate, benchmark + expected_maximum_sharpe(count, variance))
+        return _above(estimate, benchmark + expected_maximum_sharpe(count, spread.variance))
 
     return Deflation(
         trials=trials,
         effective=independent,
-        variance=variance,
-        observed=observed is not None,
-        luck=expected_maximum_sharpe(trials, variance),
+        spread=spread,
+        luck=expected_maximum_sharpe(trials, spread.variance),
         dsr=deflated(trials),
         dsr_effective=None if independent is None else deflated(independent),
     )

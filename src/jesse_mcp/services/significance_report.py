@@ -21,8 +21,9 @@ CONVENTIONS = (
     "chance that the true one is above benchmark_sharpe. deflated_sharpe_ratio (2014): above "
     "benchmark_sharpe plus luck_sharpe, what the best of the trials shows without skill; trials are all "
     "distinct experiments with this code, under whatever name; their variance is that of their Sharpe ratios "
-    "scaled to this number of returns, with fewer than "
-    f"{ENOUGH_TRIALS_FOR_VARIANCE} the one without skill, 1 / (n - 1) a period. effective_trials: by average "
+    "scaled to this number of returns, equal returns counted once (distinct_trials; "
+    "plain_variance_of_trials counts all, as the paper), never below the one without skill, 1 / (n - 1) a "
+    f"period, and that one with fewer than {ENOUGH_TRIALS_FOR_VARIANCE}. effective_trials: by average "
     "correlation, not used for the verdict. minimum_backtest_years: on less, luck is expected to show this "
     "Sharpe ratio. p-values are one-sided, of a mean return above zero; bootstrap: stationary blocks. pbo: "
     "combinatorially symmetric cross-validation (Bailey et al. 2017) by Sharpe ratio. spa: Hansen 2005, "
@@ -135,11 +136,18 @@ def _selection(found: SignificanceEvidence, sharpe: Section, undefined: dict[str
     years = minimum_backtest_length(deflation.trials, sharpe["annual"])
     if years is None:
         undefined["minimum_backtest_years"] = "the Sharpe ratio is not above zero"
+    spread = deflation.spread
+    if spread.plain is None:
+        undefined["plain_variance_of_trials"] = (
+            f"fewer than {ENOUGH_TRIALS_FOR_VARIANCE} trials in the ledger have a Sharpe ratio"
+        )
     return section | {
         "trials": deflation.trials,
         "effective_trials": deflation.effective,
-        "variance_of_trials": deflation.variance * root * root,
-        "variance_is": "of the trials in the ledger" if deflation.observed else "without skill",
+        "variance_of_trials": spread.variance * root * root,
+        "variance_is": "of the trials in the ledger" if spread.observed else "without skill",
+        "plain_variance_of_trials": None if spread.plain is None else spread.plain * root * root,
+        "distinct_trials": spread.distinct,
         "luck_sharpe": deflation.luck * root,
         "deflated_sharpe_ratio": deflation.dsr,
         "deflated_sharpe_ratio_of_effective_trials": deflation.dsr_effective,
