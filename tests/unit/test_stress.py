@@ -25,7 +25,16 @@ from jesse_mcp.analytics.liquidation import (
     isolated_price,
     survivable_leverage,
 )
-from jesse_mcp.analytics.shocks import Regression, closes_at, effect, largest_fall, passage, regress
+from jesse_mcp.analytics.shocks import (
+    DAY_MS,
+    Regression,
+    closes_at,
+    effect,
+    largest_fall,
+    longest_gap_allowed,
+    passage,
+    regress,
+)
 from jesse_mcp.analytics.volatility_stress import scaled_about_mean, summarize
 
 Floats = NDArray[np.float64]
@@ -264,6 +273,11 @@ def test_a_passage_is_the_part_within_the_window() -> None:
     assert (found.start_ms, found.end_ms) == (107, 407)
     assert found.total_return == pytest.approx(-0.1)
     assert found.largest_fall == pytest.approx(0.5)
+    assert (found.gap_start_ms, found.gap_end_ms) == (107, 207)
+    holed = np.delete(times, 3)
+    gap = passage(holed, np.delete(balances, 3), 100, 400)
+    assert gap is not None
+    assert (gap.gap_start_ms, gap.gap_end_ms) == (207, 407)
     assert passage(times, balances, 100, 900) is None, "the end is not covered"
     assert passage(times, balances, -300, 400) is None
     assert passage(times, balances, 100, 120) is None, "no time passes"
@@ -271,6 +285,25 @@ def test_a_passage_is_the_part_within_the_window() -> None:
     gone = passage(times[:5], np.array([50.0, 100.0, 40.0, 20.0, 0.0]), 100, 400)
     assert gone is not None
     assert (gone.total_return, gone.largest_fall) == (-1, 1)
+
+
+@pytest.mark.parametrize(
+    ("spacing_hours", "window_days", "allowed_hours"),
+    [
+        (1, 10, 2),
+        (12, 10, 24),
+        (24, 10, 36),
+        (24, 366, 48),
+        (168, 366, 336),
+        (744, 366, 439.2),
+        (744, 10, 36),
+    ],
+)
+def test_how_far_apart_balances_may_be(spacing_hours: int, window_days: int, allowed_hours: float) -> None:
+    times = np.arange(20, dtype=np.int64) * spacing_hours * 3_600_000
+    times[-1] += 90 * DAY_MS
+    found = longest_gap_allowed(times, 5, 5 + window_days * DAY_MS)
+    assert found == pytest.approx(allowed_hours * 3_600_000, rel=1e-12)
 
 
 def test_windows_are_whole_days_in_order_and_hold_their_table() -> None:

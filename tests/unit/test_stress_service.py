@@ -84,6 +84,7 @@ class ExposedEngine:
         self.capacity = 2
         self.failing_fee: float | None = None
         self.beta = BETA
+        self.hole: tuple[int, ...] = ()
 
     def identity(self) -> str:
         return "one"
@@ -121,6 +122,7 @@ class ExposedEngine:
             equity=tuple(
                 EquityPoint(timestamp=int(time), balance=float(balance))
                 for time, balance in zip(times, balances, strict=True)
+                if time not in self.hole
             ),
             hyperparameters={},
             engine={"jesse": "3.5.3"},
@@ -510,6 +512,18 @@ async def test_the_worst_move_against_a_trade_is_by_candles(desk: Desk) -> None:
     assert any("as soon as it is opened" in text for text in other.findings)
 
 
+async def test_a_run_with_a_hole_in_a_crisis_is_hypothetical_there(desk: Desk) -> None:
+    desk.engine.hole = (YEN.start_ms + 3 * DAY_MS, YEN.start_ms + 4 * DAY_MS)
+    found = await desk.test(run_id=await desk.run(), scenarios=["yen_carry_2024"])
+    row = row_of(found, "yen_carry_2024")
+    assert row["basis"] == "hypothetical"
+    assert row["not_measured"].startswith("it has no balance between 2024-08-03T00:00Z and 2024-08-06T00:00Z")
+    assert found.exposure is not None
+    beta = found.exposure["betas"]["BTC-USDT"]["beta"]
+    assert row["total_return"] == pytest.approx(-beta * row["market_falls"]["BTC-USDT"]["fall"])
+    assert "largest_fall" not in row
+
+
 async def test_numbers_of_the_call_have_no_market(desk: Desk) -> None:
     returns = [0.01, -0.02, 0.03, -0.01]
     found = await desk.test(returns=returns, volatility_multiplier=3)
@@ -540,6 +554,45 @@ async def test_balances_of_the_call_are_measured_where_they_are(desk: Desk) -> N
     assert row["largest_fall"] == pytest.approx(0.25)
     assert row["market_falls"] == {}
     assert "names no market" in found.undefined["crises.ftx_2022.total_return"]
+
+
+COVID = next(crisis for crisis in CRISES if crisis.name == "covid_2020")
+
+
+#: Midnights from 2020-01-01 to 2020-04-30.
+DAYS_OF_2020 = [COVID.start_ms + day * DAY_MS for day in range(-66, 55)]
+
+
+async def test_balances_around_a_crisis_are_no_measurement_of_it(desk: Desk) -> None:
+    first, last = COVID.start_ms + DAY_MS, COVID.start_ms + 9 * DAY_MS  # 8 to 16 March
+    holed = [(time, 100.0) for time in DAYS_OF_2020 if not first <= time <= last]
+    found = await desk.test(balances=holed, scenarios=["covid_2020"])
+    row = row_of(found, "covid_2020")
+    assert (row["total_return"], row["basis"], "largest_fall" in row) == (None, None, False)
+    reason = (
+        "it has no balance between 2020-03-07T00:00Z and 2020-03-17T00:00Z, 10 days; "
+        "a measurement takes one every 1.5 days here"
+    )
+    assert row["not_measured"] == reason
+    assert found.undefined["crises.covid_2020.total_return"].startswith(reason)
+    assert "nothing can be said about covid_2020: see undefined" in found.findings
+    whole = await desk.test(balances=[(time, 100.0) for time in DAYS_OF_2020], scenarios=["covid_2020"])
+    assert row_of(whole, "covid_2020")["basis"] == "measured"
+
+
+@pytest.mark.parametrize(
+    "times",
+    [
+        [time for time in DAYS_OF_2020 if time != COVID.start_ms + 5 * DAY_MS],
+        [DAYS_OF_2020[day] for day in (0, 31, 60, 91, 120)],
+    ],
+    ids=["without 12 March", "first of every month"],
+)
+async def test_the_day_that_matters_may_be_the_one_missing(desk: Desk, times: list[int]) -> None:
+    found = await desk.test(balances=[(time, 100.0) for time in times], scenarios=["covid_2020"])
+    row = row_of(found, "covid_2020")
+    assert (row["total_return"], row["basis"]) == (None, None)
+    assert "it has no balance between" in row["not_measured"]
 
 
 @pytest.mark.parametrize("balances", [[100.0], [100.0, 100.0, 100.0], [100.0, 0.0, 50.0], [100.0, -5.0]])

@@ -8,6 +8,8 @@ from numpy.typing import NDArray
 
 Floats = NDArray[np.float64]
 
+DAY_MS = 86_400_000
+
 
 @dataclass(frozen=True)
 class Regression:
@@ -121,12 +123,17 @@ def largest_fall(prices: Floats) -> float | None:
 
 @dataclass(frozen=True)
 class Passage:
-    """What became of equity within a window; times in epoch milliseconds, numbers as fractions."""
+    """What became of equity within a window; times in epoch milliseconds, numbers as fractions.
+
+    ``gap_start_ms`` and ``gap_end_ms`` are the two successive balances that are farthest apart.
+    """
 
     start_ms: int
     end_ms: int
     total_return: float
     largest_fall: float
+    gap_start_ms: int
+    gap_end_ms: int
 
 
 def passage(timestamps: NDArray[np.int64], balances: Floats, start_ms: int, end_ms: int) -> Passage | None:
@@ -151,9 +158,31 @@ def passage(timestamps: NDArray[np.int64], balances: Floats, start_ms: int, end_
     if not (np.isfinite(part).all() and (part[:-1] > 0).all()):
         return None
     fall = float((1 - np.maximum(part, 0.0) / np.maximum.accumulate(part)).max())
+    widest = first + int(np.diff(timestamps[first : last + 1]).argmax())
     return Passage(
-        int(timestamps[first]), int(timestamps[last]), max(float(part[-1] / part[0]), 0.0) - 1, fall
+        start_ms=int(timestamps[first]),
+        end_ms=int(timestamps[last]),
+        total_return=max(float(part[-1] / part[0]), 0.0) - 1,
+        largest_fall=fall,
+        gap_start_ms=int(timestamps[widest]),
+        gap_end_ms=int(timestamps[widest + 1]),
     )
+
+
+def longest_gap_allowed(timestamps: NDArray[np.int64], start_ms: int, end_ms: int) -> float:
+    """How far apart two balances may be for a fall between them to be called measured, in milliseconds.
+
+    Args:
+        timestamps: of all balances of the source, epoch milliseconds, ascending, shape (n,), n at least 2.
+        start_ms: of the window.
+        end_ms: of the window.
+
+    Returns:
+        Twice the median spacing of the source, but not more than a day and a half or a twentieth of the
+        window, whichever of these two is longer: a fall of days is not seen in balances of weeks.
+    """
+    usual = 2 * float(np.median(np.diff(timestamps)))
+    return min(usual, max(1.5 * DAY_MS, (end_ms - start_ms) / 20))
 
 
 def closes_at(times: NDArray[np.int64], closes: Floats, moments: NDArray[np.int64], within_ms: int) -> Floats:

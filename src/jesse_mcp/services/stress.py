@@ -36,8 +36,9 @@ from jesse_mcp.services.stress_subject import Subject
 KIND = "stress_test"
 
 CONVENTIONS = (
-    "fractions, not percent; falls and drawdowns are positive. basis: measured (stored candles or balances), "
-    f"{TABLE_CONVENTION}"
+    "fractions, not percent; falls and drawdowns are positive. basis: measured (stored candles, or "
+    "balances nowhere in the window farther apart than twice their median distance, nor than 1.5 days or a "
+    f"twentieth of the window, whichever is longer), {TABLE_CONVENTION}"
     "; hypothetical (what follows from exposure: the sum of weight or beta times shock, in a crisis all "
     "markets at their worst together; without shocks given all markets alike, and where long and short are "
     "held together each against its position). Betas: least squares with an intercept over the whole source "

@@ -1,11 +1,11 @@
 """What crises of the past did to markets, and did or would have done to the source."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from jesse_mcp.analytics.crises import Crisis
-from jesse_mcp.analytics.shocks import Passage, passage
-from jesse_mcp.domain.timeframes import iso_minute
+from jesse_mcp.analytics.shocks import Passage, longest_gap_allowed, passage
+from jesse_mcp.domain.timeframes import DAY_MS, iso_minute
 from jesse_mcp.services.stress_market import Basis, Fall
 from jesse_mcp.services.stress_subject import Subject
 
@@ -20,6 +20,7 @@ class CrisisImpact:
         total_return: over the window; ``None`` with a ``reason``.
         largest_fall: of the equity within the window; ``None`` for what is hypothetical.
         standard_error: of the betas, for what is hypothetical.
+        unseen: why balances on both sides of the window are no measurement of it.
     """
 
     crisis: Crisis
@@ -29,6 +30,7 @@ class CrisisImpact:
     standard_error: float | None = None
     basis: Basis | None = None
     span: str | None = None
+    unseen: str | None = None
     reason: str | None = None
 
     def shown(self) -> dict[str, Any]:
@@ -48,6 +50,7 @@ class CrisisImpact:
             "largest_fall": self.largest_fall,
             "standard_error": self.standard_error,
             "measured_from_to": self.span,
+            "not_measured": self.unseen,
         }
         return row | {name: value for name, value in more.items() if value is not None}
 
@@ -71,15 +74,19 @@ class CrisisReplay:
         subject = self.subject
         falls = {key.symbol: subject.market.fall(key, crisis) for key in subject.keys}
         own = self._own(crisis)
+        unseen = None
         if isinstance(own, Passage):
-            return _measured(crisis, falls, own)
+            unseen = self._unseen(crisis, own)
+            if unseen is None:
+                return _measured(crisis, falls, own)
+            own = unseen
         if subject.exchange is None:
-            return CrisisImpact(crisis, falls, reason=f"{own}, and it names no market")
+            return CrisisImpact(crisis, falls, reason=f"{own}, and it names no market", unseen=unseen)
         if subject.sample.components is not None:
             held = subject.market.portfolio(subject.exchange, subject.sample.components, crisis)
             if isinstance(held, Passage):
                 return _measured(crisis, falls, held)
-        return self._hypothetical(crisis, falls)
+        return replace(self._hypothetical(crisis, falls), unseen=unseen)
 
     def _own(self, crisis: Crisis) -> Passage | str:
         series = self.subject.sample.series
@@ -89,6 +96,20 @@ class CrisisReplay:
             return "the source has no times"
         found = passage(series.timestamps, series.balances, crisis.start_ms, crisis.end_ms)
         return found or _NOT_COVERED
+
+    def _unseen(self, crisis: Crisis, found: Passage) -> str | None:
+        timestamps = self.subject.sample.series.timestamps
+        if timestamps is None:
+            return None
+        allowed = longest_gap_allowed(timestamps, crisis.start_ms, crisis.end_ms)
+        first, last = found.gap_start_ms, found.gap_end_ms
+        if last - first <= allowed:
+            return None
+        return (
+            f"it has no balance between {iso_minute(first)} and {iso_minute(last)}, "
+            f"{(last - first) / DAY_MS:.3g} days; a measurement takes one every {allowed / DAY_MS:.3g} days "
+            "here"
+        )
 
     def _hypothetical(self, crisis: Crisis, falls: dict[str, Fall]) -> CrisisImpact:
         unknown = [symbol for symbol, fall in falls.items() if fall.value is None]
