@@ -122,7 +122,7 @@ def test_a_gain(desk: tuple[Desk, Path]) -> None:
     assert 0.25 < measures["leverage_used"] < 0.35
     # However good it looks, six weeks are no record.
     assert answer["rating"] == "elevated"
-    assert "0.11 years is shorter than 0.25" in answer["report"]["caps"][0]["why"]
+    assert "years that moved is shorter than 0.25" in answer["report"]["caps"][0]["why"]
     assert answer["report"]["uncapped"] > 60
     analysed = desk[0].call("analyze_results", run_id=run["run_id"])["performance"]
     assert {name: measures[name] for name in analysed} == analysed
@@ -140,7 +140,7 @@ def test_a_loss_is_rated_worse_than_a_gain(desk: tuple[Desk, Path]) -> None:
     assert breach["limit"] == "max_drawdown"
     assert breach["since"].startswith("2024-01-")
     assert breach["at_the_end"]
-    assert parts(loss)["deflated_sharpe_ratio"]["score"] == 0
+    assert parts(loss)["deflated_sharpe_moved"]["score"] == 0
 
 
 def test_without_a_trade_there_is_no_score(desk: tuple[Desk, Path]) -> None:
@@ -149,7 +149,7 @@ def test_without_a_trade_there_is_no_score(desk: tuple[Desk, Path]) -> None:
     assert (answer["score"], answer["rating"]) == (None, "not rated")
     assert "nothing was at risk" in answer["findings"][0]
     assert answer["not_checked"][0]["reason"] == "no trade was closed"
-    assert all(part["earned"] == 0 for part in answer["report"]["parts"] if part["part"] != "years")
+    assert all(part["earned"] == 0 for part in answer["report"]["parts"])
 
 
 def test_ruin_scores_nothing(desk: tuple[Desk, Path]) -> None:

@@ -14,6 +14,8 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from jesse_mcp.adapters.candles.parquet_store import ParquetCandleStore
@@ -23,16 +25,18 @@ from jesse_mcp.adapters.storage.database import Database
 from jesse_mcp.adapters.storage.jobs import SqlJobStore
 from jesse_mcp.adapters.storage.ledger import SqlTrialLedger
 from jesse_mcp.adapters.storage.runs import SqlRunStore
-from jesse_mcp.analytics.return_series import compounded
+from jesse_mcp.analytics.return_series import ReturnSeries, compounded
+from jesse_mcp.analytics.risk_score import RATINGS, RiskScore
 from jesse_mcp.domain.backtests import BacktestRequest, EngineOutcome, EquityPoint, Route, Trade
 from jesse_mcp.domain.errors import ErrorCode, ResearchError
 from jesse_mcp.domain.identity import new_id
 from jesse_mcp.domain.ledger import Trial
 from jesse_mcp.domain.runs import RunRecord
-from jesse_mcp.services.analysis_source import AnalysisSources, SourceArguments
+from jesse_mcp.services.analysis_source import AnalysisSources, Sample, SourceArguments
 from jesse_mcp.services.jobs import JobService
 from jesse_mcp.services.market_bars import MarketReader
 from jesse_mcp.services.risk_limits import LIMITS
+from jesse_mcp.services.risk_measures import measured
 from jesse_mcp.services.risk_report import RiskReportResult, RiskReportService
 from jesse_mcp.services.risk_request import RiskArguments
 from jesse_mcp.services.significance import SignificanceService
@@ -269,7 +273,7 @@ async def test_the_more_was_tried_the_less_it_is_worth(desk: Desk) -> None:
     run_id = desk.run(noise(1, mean=0.001))
     few, many = await desk.report(run_id), await desk.report(run_id, trials=10_000)
     assert few["measures"]["deflated_sharpe_ratio"] > many["measures"]["deflated_sharpe_ratio"]
-    assert parts(few)["deflated_sharpe_ratio"]["earned"] > parts(many)["deflated_sharpe_ratio"]["earned"]
+    assert parts(few)["deflated_sharpe_moved"]["earned"] > parts(many)["deflated_sharpe_moved"]["earned"]
 
 
 async def test_no_trade_and_a_balance_that_never_moved_is_not_rated(desk: Desk) -> None:
@@ -282,6 +286,58 @@ async def test_no_trade_and_a_balance_that_never_moved_is_not_rated(desk: Desk) 
     assert answer.report["measures"]["max_drawdown"] == 0
     assert {row["status"] for row in answer.report["limits"]} == {"kept"}
     assert "no trade was closed" in answer.findings
+
+
+active_returns = st.lists(st.floats(-0.2, 0.3).map(lambda drawn: round(drawn, 3)), min_size=1, max_size=60)
+
+
+@settings(deadline=None, max_examples=150)
+@given(active_returns, st.lists(st.tuples(st.integers(0, 60), st.integers(1, 200)), min_size=1, max_size=4))
+def test_idling_never_makes_a_record_safer(returns: list[float], pauses: list[tuple[int, int]]) -> None:
+    padded = list(returns)
+    for place, length in pauses:
+        at = min(place, len(padded))
+        padded[at:at] = [0.0] * length
+    plain, idle = (scored_of(series) for series in (returns, padded))
+    assert (idle.score is None) or plain.score is None or idle.score <= plain.score
+    assert ratings_from_worst.index(idle.rating) <= ratings_from_worst.index(plain.rating)
+
+
+ratings_from_worst = ["not rated", *(name for name, _ in reversed(RATINGS))]
+
+
+def scored_of(returns: list[float]) -> RiskScore:
+    sample = Sample("returns", ReturnSeries(compounded(np.array(returns), 1_000.0), 365.0))
+    return measured(sample, None, 2).score
+
+
+@pytest.mark.parametrize("place", ["before", "after", "inside"])
+async def test_a_run_that_idles_is_rated_by_the_days_it_moved(desk: Desk, place: str) -> None:
+    returns, idle = noise(1, days=300, mean=0.001, deviation=0.02), np.zeros(900)
+    halves = {"before": (idle, returns), "after": (returns, idle), "inside": (returns[:9], idle, returns[9:])}
+    plain, padded = desk.run(returns), desk.run(np.concatenate(halves[place]))
+    first, second = await desk.ask(plain, trials=2), await desk.ask(padded, trials=2)
+    assert first.report is not None
+    assert second.report is not None
+    assert second.score is not None
+    assert first.score is not None
+    assert second.score <= first.score
+    of_the_days = ("daily_expected_shortfall", "volatility_moved", "deflated_sharpe_moved", "years_moved")
+    for name in of_the_days:
+        assert parts(second.report)[name]["value"] == pytest.approx(parts(first.report)[name]["value"]), name
+    measures = second.report["measures"]
+    assert measures["volatility_moved"] == pytest.approx(float(returns.std(ddof=1)) * math.sqrt(365))
+    assert measures["daily_expected_shortfall"] == pytest.approx(-np.sort(returns)[:15].mean())
+    assert measures["annual_volatility"] < 0.6 * measures["volatility_moved"]
+    assert (measures["years"], measures["years_moved"]) == pytest.approx((1_200 / 365, 300 / 365))
+    said = "75.0% of the periods have no return, 900 of 1,200"
+    assert [finding for finding in second.findings if finding.startswith(said)]
+    assert not [finding for finding in first.findings if "no return" in finding]
+
+
+async def test_one_good_day_in_years_is_no_safe_record(desk: Desk) -> None:
+    answer = await desk.ask(desk.run(np.array([0.0] * 364 + [0.5] + [0.0] * 735)))
+    assert answer.rating in {"high", "not rated"}
 
 
 async def test_ruin_is_the_worst_there_is(desk: Desk) -> None:
@@ -337,7 +393,7 @@ async def test_numbers_of_the_call_have_no_trades(desk: Desk) -> None:
     assert answer.rating == "elevated"
     assert answer.report["computed"] == pytest.approx(0.7)
     assert [row["limit"] for row in answer.not_checked] == ["min_trades", "loss_streak"]
-    assert parts(answer.report)["deflated_sharpe_ratio"]["why"].endswith("say so in trials")
+    assert parts(answer.report)["deflated_sharpe_moved"]["why"].endswith("say so in trials")
     known = await desk.ask(source=source, trials=1)
     assert known.report is not None
     assert known.report["computed"] == pytest.approx(0.85)

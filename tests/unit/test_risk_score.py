@@ -65,9 +65,9 @@ def test_points_are_a_hundred_and_scales_have_a_direction() -> None:
 def test_the_scale_is_linear_between_its_thresholds() -> None:
     assert BY_NAME["max_drawdown"].score(0.35) == pytest.approx(25)
     assert BY_NAME["max_drawdown"].score(0.125) == pytest.approx(75)
-    assert BY_NAME["deflated_sharpe_ratio"].score(0.85) == pytest.approx(75)
-    assert BY_NAME["years"].score(2) == pytest.approx(75)
-    assert BY_NAME["years"].scale == "0 at 0, 50 at 1, 100 at 3"
+    assert BY_NAME["deflated_sharpe_moved"].score(0.85) == pytest.approx(75)
+    assert BY_NAME["years_moved"].score(2) == pytest.approx(75)
+    assert BY_NAME["years_moved"].scale == "0 at 0, 50 at 1, 100 at 3"
     assert BY_NAME["max_drawdown"].scale == "0 at 50%, 50 at 20%, 100 at 5.0%"
     with pytest.raises(ValueError, match="max_drawdown is nan"):
         BY_NAME["max_drawdown"].score(math.nan)
@@ -100,18 +100,18 @@ def test_classes(score: float, rating: str) -> None:
     [
         ({}, {"ruined": True}, "extreme", "everything was lost"),
         ({"max_drawdown": 0.9}, {}, "extreme", "counts as a total loss"),
-        ({}, {"periods": 29}, "high", "29 returns are fewer than 30"),
+        ({}, {"periods": 29}, "high", "29 returns that are not zero are fewer than 30"),
         ({}, {"trades": 29}, "high", "29 closed trades are fewer than 30"),
         ({}, {"total_return": -0.2}, "high", "a loss of 20.0%"),
         ({}, {"total_return": -0.001}, "elevated", "a loss of 0.1%"),
         ({}, {"total_return": None}, "high", "nobody knows"),
         ({}, {"trades": None}, "moderate", "does not know of trades"),
-        ({"years": 0.2}, {}, "elevated", "0.20 years is shorter than 0.25"),
-        ({"years": 0.9}, {}, "moderate", "shorter than a year"),
-        ({"years": None}, {}, "elevated", "of unknown length"),
-        ({"deflated_sharpe_ratio": 0.49}, {}, "elevated", "a coin toss"),
-        ({"deflated_sharpe_ratio": 0.94}, {}, "moderate", "below 0.95"),
-        ({"deflated_sharpe_ratio": None}, {}, "elevated", "is unknown"),
+        ({"years_moved": 0.2}, {}, "elevated", "0.20 years that moved is shorter than 0.25"),
+        ({"years_moved": 0.9}, {}, "moderate", "shorter than a year"),
+        ({"years_moved": None}, {}, "elevated", "of unknown length"),
+        ({"deflated_sharpe_moved": 0.49}, {}, "elevated", "a coin toss"),
+        ({"deflated_sharpe_moved": 0.94}, {}, "moderate", "below 0.95"),
+        ({"deflated_sharpe_moved": None}, {}, "elevated", "is unknown"),
     ],
 )
 def test_caps(changed: dict[str, float | None], bounds: dict[str, object], rating: str, words: str) -> None:
@@ -137,7 +137,7 @@ def test_several_caps_the_most_severe_first() -> None:
 
 
 def test_too_little_is_not_rated() -> None:
-    known = {"max_drawdown": Measure(0.0), "annual_volatility": Measure(0.1), "years": Measure(3.0)}
+    known = {"max_drawdown": Measure(0.0), "volatility_moved": Measure(0.1), "years_moved": Measure(3.0)}
     found = risk_score(known, ENOUGH)
     assert (found.score, found.rating, found.uncapped) == (None, "not rated", None)
     assert found.reason is not None

@@ -2,7 +2,8 @@
 
 There is no standard for scoring the risk of a strategy. The parts, their points and their thresholds are a
 convention of this product, chosen for unhedged strategies on crypto markets; where a number has a source, its
-criterion names it. Every criterion is monotone: a worse value never gets more.
+criterion names it. Every criterion is monotone: a worse value never gets more. Those that idling would
+flatter are of the periods that moved, see :func:`~jesse_mcp.analytics.risk_score.moving`.
 """
 
 import math
@@ -77,10 +78,17 @@ CRITERIA = (
         0.1,
         0.04,
         0.01,
-        "historical expected shortfall at 95 % of a period (Acerbi & Tasche 2002), brought to a day by the "
-        "square root of time (RiskMetrics 1996)",
+        "historical expected shortfall at 95 % of a period that moved (Acerbi & Tasche 2002), brought to a "
+        "day by the square root of time (RiskMetrics 1996)",
     ),
-    Criterion("annual_volatility", 10, 1.0, 0.4, 0.1, "standard deviation of the returns, ddof=1, annual"),
+    Criterion(
+        "volatility_moved",
+        10,
+        1.0,
+        0.4,
+        0.1,
+        "standard deviation of the returns that are not zero, ddof=1, annual as if every period were one",
+    ),
     Criterion(
         "longest_drawdown_days",
         10,
@@ -100,15 +108,15 @@ CRITERIA = (
         "at the highest leverage it used",
     ),
     Criterion(
-        "deflated_sharpe_ratio",
+        "deflated_sharpe_moved",
         15,
         0.5,
         0.75,
         0.95,
-        "probability that the Sharpe ratio is above what the best of all trials owes to luck (Bailey & Lopez "
-        "de Prado 2014)",
+        "probability that the Sharpe ratio of the periods that moved is above what the best of all trials, "
+        "likewise, owes to luck (Bailey & Lopez de Prado 2014)",
     ),
-    Criterion("years", 10, 0.0, 1.0, 3.0, "length of the record", fraction=False),
+    Criterion("years_moved", 10, 0.0, 1.0, 3.0, "time in which the balance moved", fraction=False),
     Criterion(
         "best_trades_share",
         5,

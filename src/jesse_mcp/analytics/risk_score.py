@@ -7,14 +7,17 @@ Rules, a convention of this product since there is no standard:
 - without the maximum drawdown, or with less than :data:`LEAST_COMPUTED` of the points computed, there is no
   score;
 - the rating follows from the score alone, by :data:`RATINGS`; a cap lowers the score to the top of its class;
-- ruin is a score of zero, whatever else is known.
+- ruin is a score of zero, whatever else is known;
+- what idling would flatter is measured over the periods that moved, so that none without a return counts.
 """
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-from jesse_mcp.analytics.measures import Measure, found_or_reason
+import numpy as np
+
+from jesse_mcp.analytics.measures import ROUNDING, Floats, Measure, found_or_reason
 from jesse_mcp.analytics.risk_criteria import CRITERIA, Criterion
 from jesse_mcp.analytics.significance_verdict import ENOUGH_RETURNS, ENOUGH_TRADES
 
@@ -43,11 +46,13 @@ _STEP = 0.1
 RULES = (
     "score: points of 100, more is safer; a part earns points times score / 100, one that could not be "
     f"computed earns none; no score with less than {LEAST_COMPUTED:.0%} of the points computed, or without "
-    f"max_drawdown. rating of the risk: {', '.join(f'{name} from {lowest:g}' for name, lowest in RATINGS)}. "
+    f"max_drawdown. Idle periods, without a return, count for nothing: shortfall, volatility, deflated "
+    "Sharpe ratio, years and returns of the score are of the periods that moved. "
+    f"rating of the risk: {', '.join(f'{name} from {lowest:g}' for name, lowest in RATINGS)}. "
     f"Caps: ruin is 0; extreme: a drawdown of {TOTAL_LOSS:.0%} or more; high: fewer than {ENOUGH_RETURNS} "
     f"returns or {ENOUGH_TRADES} closed trades, a loss of {-LARGE_LOSS:.0%} or more at the end; elevated: "
-    f"any loss at the end, a record below {SHORT_RECORD:g} years, a deflated Sharpe ratio that is unknown or "
-    f"below {COIN_TOSS:g}; moderate: a record below {WHOLE_YEAR:g} year, unknown trades, a deflated Sharpe "
+    f"any loss at the end, fewer than {SHORT_RECORD:g} years, a deflated Sharpe ratio that is unknown or "
+    f"below {COIN_TOSS:g}; moderate: less than {WHOLE_YEAR:g} year, unknown trades, a deflated Sharpe "
     f"ratio below {CONFIDENT:g}. Parts, points and thresholds are a convention of this product: there is no "
     "standard"
 )
@@ -59,7 +64,7 @@ class Circumstances:
 
     Attributes:
         ruined: whether everything was lost.
-        periods: returns of the record.
+        periods: that moved.
         trades: closed; ``None`` when the source does not know of trades.
         total_return: from the first balance to the last, ``None`` when it could not be computed.
     """
@@ -141,6 +146,19 @@ def risk_score(measures: Mapping[str, Measure], circumstances: Circumstances) ->
     )
 
 
+def moving(returns: Floats) -> Floats:
+    """Returns of the periods in which the balance moved by more than rounding, shape (m,), m <= n.
+
+    An idle account has no shortfall and no volatility, however dangerous what it does when it trades: with
+    its idle periods counted, whoever adds some lowers the risk that is measured.
+
+    Args:
+        returns: fractions, shape (n,).
+    """
+    # What is not a number is left to those who refuse it.
+    return returns[~(np.abs(returns) <= ROUNDING)]
+
+
 def rating_of(score: float) -> Rating:
     """The class of a score, 0 to 100."""
     return next(name for name, lowest in RATINGS if score >= lowest or lowest == 0)
@@ -191,24 +209,24 @@ def _of_loss(values: Mapping[str, float | None], circumstances: Circumstances) -
 
 
 def _of_sample(values: Mapping[str, float | None], circumstances: Circumstances) -> list[Cap]:
-    periods, trades, years = circumstances.periods, circumstances.trades, values["years"]
+    periods, trades, years = circumstances.periods, circumstances.trades, values["years_moved"]
     found = []
     if periods < ENOUGH_RETURNS:
-        found.append(Cap("high", f"{periods} returns are fewer than {ENOUGH_RETURNS}"))
+        found.append(Cap("high", f"{periods} returns that are not zero are fewer than {ENOUGH_RETURNS}"))
     if trades is None:
         found.append(Cap("moderate", "the source does not know of trades"))
     elif trades < ENOUGH_TRADES:
         found.append(Cap("high", f"{trades} closed trades are fewer than {ENOUGH_TRADES}"))
     if years is None or years < SHORT_RECORD:
         length = "of unknown length" if years is None else f"of {years:.2f} years"
-        found.append(Cap("elevated", f"a record {length} is shorter than {SHORT_RECORD:g} years"))
+        found.append(Cap("elevated", f"a record {length} that moved is shorter than {SHORT_RECORD:g} years"))
     elif years < WHOLE_YEAR:
-        found.append(Cap("moderate", f"a record of {years:.2f} years is shorter than a year"))
+        found.append(Cap("moderate", f"a record of {years:.2f} years that moved is shorter than a year"))
     return found
 
 
 def _of_evidence(values: Mapping[str, float | None]) -> list[Cap]:
-    probability = values["deflated_sharpe_ratio"]
+    probability = values["deflated_sharpe_moved"]
     if probability is None:
         return [Cap("elevated", "the deflated Sharpe ratio is unknown")]
     said = f"the deflated Sharpe ratio of {probability:.2f} is below"

@@ -47,8 +47,10 @@ _PLAIN = frozenset(
         "longest_drawdown",
         "longest_drawdown_days",
         "years",
+        "years_moved",
         "probabilistic_sharpe_ratio",
         "deflated_sharpe_ratio",
+        "deflated_sharpe_moved",
     }
 )
 _FRACTIONS_OF_TRADES = frozenset(

@@ -1,7 +1,7 @@
 """What a risk report says in plain sentences, the most important first."""
 
 from jesse_mcp.analytics.measures import Measure
-from jesse_mcp.analytics.risk_score import Part
+from jesse_mcp.analytics.risk_score import Part, moving
 from jesse_mcp.services.performance_findings import findings_of as performance_findings
 from jesse_mcp.services.risk_limits import LIMITS, LimitRow
 from jesse_mcp.services.risk_measures import RiskFacts
@@ -11,22 +11,23 @@ _MOST_WEAK = 4
 WORDS = {
     "max_drawdown": "the deepest drawdown",
     "daily_expected_shortfall": "the expected shortfall of a day at 95 %",
-    "annual_volatility": "the annual volatility",
+    "volatility_moved": "the annual volatility of the periods that moved",
     "longest_drawdown_days": "the longest drawdown in days",
     "liquidation_distance": "the distance to liquidation",
-    "deflated_sharpe_ratio": "the deflated Sharpe ratio",
-    "years": "the record in years",
+    "deflated_sharpe_moved": "the deflated Sharpe ratio of the periods that moved",
+    "years_moved": "the time that moved in years",
     "best_trades_share": "the share of the gross profit by the best tenth of the wins",
 }
 
 
 def findings_of(facts: RiskFacts, limits: list[LimitRow]) -> tuple[str, ...]:
-    """Loss, rating, breaches, what bounds the rating, weak parts, performance, what is missing, remarks."""
+    """Loss, rating, breaches, its bounds, idling, weak parts, performance, what is missing, remarks."""
     found = [
         *_total_loss(facts),
         _rating(facts),
         *(_breach(row) for row in limits if row["status"] == "breached"),
         *(f"the rating cannot be better than {cap.rating}: {cap.reason}" for cap in facts.score.caps),
+        *_idle(facts),
         *_weakest(facts),
         *_unchecked(limits),
         *_performance(facts),
@@ -61,6 +62,18 @@ def _rating(facts: RiskFacts) -> str:
     if score.uncapped is not None and score.uncapped > score.score:
         sentence += f"; its parts earned {score.uncapped:.1f}, caps took the rest"
     return sentence
+
+
+def _idle(facts: RiskFacts) -> list[str]:
+    returns = facts.series.returns
+    moved = len(moving(returns))
+    idle = len(returns) - moved
+    if not idle or not moved:
+        return []
+    return [
+        f"{idle / len(returns):.1%} of the periods have no return, {idle:,} of {len(returns):,}: shortfall, "
+        "volatility, deflated Sharpe ratio and years of the score are of the others"
+    ]
 
 
 def _breach(row: LimitRow) -> str:

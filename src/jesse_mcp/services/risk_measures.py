@@ -1,6 +1,7 @@
 """Everything a risk report is made of, measured once."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,7 +11,7 @@ from jesse_mcp.analytics.liquidation import Side, cross_distance, isolated_dista
 from jesse_mcp.analytics.measures import NO_SPREAD, Floats, Measure, dispersion, found_or_reason
 from jesse_mcp.analytics.profit_concentration import best_trades_share
 from jesse_mcp.analytics.return_series import ReturnSeries
-from jesse_mcp.analytics.risk_score import Circumstances, RiskScore, risk_score
+from jesse_mcp.analytics.risk_score import Circumstances, RiskScore, moving, risk_score
 from jesse_mcp.analytics.selection_bias import (
     expected_maximum_sharpe,
     spread_of_trials,
@@ -37,12 +38,12 @@ NOTHING_AT_RISK = "the balance never moved: nothing was at risk"
 _OF_RETURNS = (
     "max_drawdown",
     "daily_expected_shortfall",
-    "annual_volatility",
+    "volatility_moved",
     "longest_drawdown_days",
-    "years",
+    "years_moved",
 )
 #: Those that returns without any spread say nothing of.
-_OF_SPREAD = ("daily_expected_shortfall", "annual_volatility")
+_OF_SPREAD = ("daily_expected_shortfall", "volatility_moved")
 
 
 @dataclass(frozen=True)
@@ -103,7 +104,7 @@ def measured(sample: Sample, history: TrialHistory | None, trials: int | None) -
     trade_facts = _of_trades(sample, table, leverage)
     circumstances = Circumstances(
         ruined=lost_everything(sample),
-        periods=len(sample.series.returns),
+        periods=len(moving(sample.series.returns)),
         trades=None if table is None else len(table),
         total_return=returns["total_return"].value,
     )
@@ -126,13 +127,19 @@ def _of_returns(sample: Sample) -> dict[str, Measure]:
         tail = historical(series.returns, confidence)
         for name, value in (("var", tail.var), ("es", tail.es)):
             tails[f"{name}_{confidence * 100:.0f}"] = Measure(value, tail.undefined.get(name))
-    shortfall, longest = tails["es_95"], found["longest_drawdown"]
+    moved, longest = moving(series.returns), found["longest_drawdown"]
+    tail = historical(moved, 0.95)
+    shortfall = Measure(tail.es, tail.undefined.get("es"))
     scale = math.sqrt(series.periods_per_year / DAYS_A_YEAR)
     found |= {
         **tails,
         "daily_expected_shortfall": _times(shortfall, scale),
         "longest_drawdown_days": _times(longest, DAYS_A_YEAR / series.periods_per_year),
+        "volatility_moved": found_or_reason(dispersion(moved) * math.sqrt(series.periods_per_year))
+        if len(moved) > 1
+        else Measure(None, "fewer than two returns are not zero"),
         "years": found_or_reason(len(series.returns) / series.periods_per_year),
+        "years_moved": found_or_reason(len(moved) / series.periods_per_year),
     }
     return found if sample.reason is None else dict.fromkeys(found, Measure(None, sample.reason))
 
@@ -142,24 +149,30 @@ def _times(measure: Measure, factor: float) -> Measure:
 
 
 def _evidence(sample: Sample, history: TrialHistory | None, trials: int | None) -> dict[str, Measure]:
-    """As ``significance_test`` has them, against a Sharpe ratio of zero."""
-    estimate = sharpe_estimate(sample.series.returns)
+    """As ``significance_test`` has them, against a Sharpe ratio of zero; and of the periods that moved."""
+    returns = sample.series.returns
+    series = () if history is None else history.series
+    found = {
+        "probabilistic_sharpe_ratio": _deflated(returns, (), 1),
+        "deflated_sharpe_ratio": _deflated(returns, series, trials),
+        # Every trial likewise: a hurdle of idle trials would be too low for one that is not.
+        "deflated_sharpe_moved": _deflated(moving(returns), [moving(one) for one in series], trials),
+    }
+    return found if sample.reason is None else dict.fromkeys(found, Measure(None, sample.reason))
+
+
+def _deflated(returns: Floats, series: Sequence[Floats], trials: int | None) -> Measure:
+    """Of one trial it is the probability that the true Sharpe ratio is above zero."""
+    estimate = sharpe_estimate(returns)
     if estimate is None:
-        reason = sample.reason or why_no_sharpe(sample.series.returns)
-        none = Measure(None, reason)
-        return {"probabilistic_sharpe_ratio": none, "deflated_sharpe_ratio": none}
-
-    def above(hurdle: float) -> Measure:
-        found = probabilistic_sharpe_ratio(
-            estimate.sharpe, estimate.n, estimate.skewness, estimate.kurtosis, hurdle
-        )
-        return Measure(None, "there is no sampling error") if found is None else Measure(found)
-
-    deflated = Measure(None, UNKNOWN_TRIALS)
-    if trials is not None:
-        variance = spread_of_trials(() if history is None else history.series, estimate.n).variance
-        deflated = above(expected_maximum_sharpe(trials, variance))
-    return {"probabilistic_sharpe_ratio": above(0.0), "deflated_sharpe_ratio": deflated}
+        return Measure(None, why_no_sharpe(returns))
+    if trials is None:
+        return Measure(None, UNKNOWN_TRIALS)
+    hurdle = expected_maximum_sharpe(trials, spread_of_trials(series, estimate.n).variance)
+    found = probabilistic_sharpe_ratio(
+        estimate.sharpe, estimate.n, estimate.skewness, estimate.kurtosis, hurdle
+    )
+    return Measure(None, "there is no sampling error") if found is None else Measure(found)
 
 
 def _of_trades(sample: Sample, table: TradeTable | None, leverage: Floats) -> dict[str, Measure]:
@@ -221,11 +234,11 @@ def _liquidation(request: BacktestRequest, table: TradeTable, used: Measure) -> 
 
 def _scored(measures: dict[str, Measure], sample: Sample) -> dict[str, Measure]:
     """The measures as they count for the score: what risked nothing has not shown that it is safe."""
-    returns = sample.series.returns
-    if not len(returns):
+    if not len(sample.series.returns):
         return measures
-    if not returns.any():
+    moved = moving(sample.series.returns)
+    if not len(moved):
         return {**measures, **dict.fromkeys(_OF_RETURNS, Measure(None, NOTHING_AT_RISK))}
-    if dispersion(returns) == 0:
+    if dispersion(moved) == 0:
         return {**measures, **dict.fromkeys(_OF_SPREAD, Measure(None, NO_SPREAD))}
     return measures
