@@ -1,6 +1,7 @@
 """The Monte Carlo use case over real stores and an engine that answers at once."""
 
 import asyncio
+import itertools
 import json
 import os
 import threading
@@ -363,6 +364,38 @@ async def test_one_seed_has_one_answer_on_any_number_of_workers(desk: Desk, capa
     assert final.quantiles["0.05"] == pytest.approx(np.quantile(finals, 0.05), rel=1e-12)
 
 
+async def test_positions_that_grew_with_the_balance_are_said(desk: Desk) -> None:
+    same = outcome(PROFITS * 3)
+    sizes = np.linspace(1, 10, len(same.trades))
+    grown = same.model_copy(
+        update={
+            "trades": tuple(
+                one.model_copy(update={"qty": float(size)})
+                for one, size in zip(same.trades, sizes, strict=True)
+            )
+        }
+    )
+    said = "worth 232 in the first third of the trades and 868 in the last"
+    found = await desk.result(await desk.run(grown), "trades_shuffle", simulations=10)
+    assert any(said in finding for finding in found.findings)
+    for fee, original in ((0.001, same), (0.002, outcome(PROFITS))):
+        found = await desk.result(await desk.run(original, fee=fee), "trades_bootstrap", simulations=10)
+        assert not any("first third" in finding for finding in found.findings)
+
+
+async def test_orders_that_lose_everything_on_the_way_are_counted(desk: Desk) -> None:
+    profits = (9_000.0, -9_500.0, -9_400.0, 12_000.0)
+    found = await desk.result(await desk.run(outcome(profits)), "trades_shuffle", simulations=400, seed=1)
+    (said,) = [finding for finding in found.findings if "orders that lost everything" in finding]
+    wiped = int(said.split("save for ")[1].split(" of 400")[0])
+    assert abs(wiped / 400 - _share_wiped(profits)) < 0.08
+
+
+def _share_wiped(profits: tuple[float, ...]) -> float:
+    orders = list(itertools.permutations(profits))
+    return sum(min(itertools.accumulate(order, initial=10_000.0)) <= 0 for order in orders) / len(orders)
+
+
 async def test_failed_scenarios_are_named_and_left_out(desk: Desk) -> None:
     desk.engine.failing = frozenset({1, 3})
     found = await desk.result(await desk.run(), "candles", simulations=5)
@@ -372,6 +405,7 @@ async def test_failed_scenarios_are_named_and_left_out(desk: Desk) -> None:
         {"scenario": 4, "code": "strategy_raised", "message": "raised at 3"},
     )
     assert "2 of 5 scenarios failed and are in no distribution" in found.findings
+    assert any("not a random part" in said for said in found.findings)
 
 
 async def test_when_every_scenario_fails_the_first_error_is_the_answer(desk: Desk) -> None:

@@ -168,7 +168,13 @@ def _evidence(
         for number, error in failed[:_FAILURES_SHOWN]
     )
     remarks = (
-        (f"{len(failed)} of {len(plans)} scenarios failed and are in no distribution",) if failed else ()
+        (
+            f"{len(failed)} of {len(plans)} scenarios failed and are in no distribution",
+            "those that fail are not a random part: altered prices can come close to zero, where no order "
+            "makes sense, so the worst histories may be the ones left out",
+        )
+        if failed
+        else ()
     )
     pipeline = plans[0].run.request.pipeline
     return Evidence(

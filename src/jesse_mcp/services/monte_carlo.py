@@ -33,6 +33,9 @@ KIND = "monte_carlo"
 #: However many cores there are, threads stay free for other calls and for the heartbeat of the jobs.
 _MOST_AT_ONCE = 16
 _STEPS_OF_PROGRESS = 100
+_FEWEST_TO_COMPARE = 5
+#: Times the size of other trades, from which on a strategy does not trade one size.
+_GROWN = 1.5
 
 
 class MonteCarloAnswer(Value):
@@ -150,8 +153,24 @@ def _profits(outcome: EngineOutcome, start: float) -> _Sample:
             f"the closed trades lead from {start:,.2f} to {explained:,.2f}, the run ended at {ended:,.2f}: "
             "only closed trades are resampled"
         )
-        return _Sample(profits, remarks=(remark,))
-    return _Sample(profits)
+        return _Sample(profits, remarks=(remark, *_on_sizes(outcome)))
+    return _Sample(profits, remarks=_on_sizes(outcome))
+
+
+def _on_sizes(outcome: EngineOutcome) -> tuple[str, ...]:
+    """Whether the trades are of one size, without which amounts of money may not change places."""
+    sizes = np.array([abs(trade.qty) * trade.entry_price for trade in outcome.trades])
+    part = len(sizes) // 3
+    if part < _FEWEST_TO_COMPARE:
+        return ()
+    early, late = float(np.median(sizes[:part])), float(np.median(sizes[-part:]))
+    if max(early, late) <= _GROWN * min(early, late):
+        return ()
+    return (
+        f"positions were worth {early:,.0f} in the first third of the trades and {late:,.0f} in the last: "
+        "their profits change places as amounts of money here, so that what a large balance lost may fall on "
+        "a small one; drawdown and ruin of method='returns_stationary' keep to shares of the balance",
+    )
 
 
 def _returns(outcome: EngineOutcome) -> _Sample:

@@ -203,13 +203,21 @@ def _findings(
     findings = [_on_drawdown(arguments.method, paths, float(original.max_drawdown[0]))]
     findings.append(_on_ruin(_ruin(paths, ruin_balance), len(paths.lowest_balance), ruin_balance))
     if arguments.method == "trades_shuffle":
-        findings.append("the order of trades does not change what they earn: only the way there is random")
+        findings.append(_on_order(paths))
     if arguments.method == "candles":
         findings += _on_candles(paths, float(original.final_balance[0]))
     if found.sample_size < _FEW:
         sample = "scenarios" if arguments.method == "candles" else arguments.method.partition("_")[0]
         findings.append(f"only {found.sample_size} {sample}: the outer quantiles are rough")
     return findings
+
+
+def _on_order(paths: PathStatistics) -> str:
+    said = "the order of trades does not change what they earn: only the way there is random"
+    wiped = int((paths.lowest_balance <= 0).sum())
+    if not wiped:
+        return said
+    return f"{said}, save for {wiped} of {len(paths.lowest_balance)} orders that lost everything on the way"
 
 
 def _on_drawdown(method: MonteCarloMethod, paths: PathStatistics, original: float) -> str:
