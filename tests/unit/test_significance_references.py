@@ -23,6 +23,7 @@ from jesse_mcp.analytics.selection_bias import (
     expected_maximum,
     expected_maximum_sharpe,
     minimum_backtest_length,
+    spread_of_trials,
     variance_of_trials,
     variance_without_skill,
 )
@@ -284,8 +285,7 @@ def test_the_best_of_trials_without_skill_is_rarely_called_significant() -> None
         noise = np.random.default_rng(seed).normal(size=(50, 250))
         found = [sharpe_estimate(row) for row in noise]
         best = max((one for one in found if one is not None), key=lambda one: one.sharpe)
-        variance = variance_of_trials(list(noise), 250)
-        assert variance is not None
+        variance = spread_of_trials(list(noise), 250).variance
         moments = (best.sharpe, best.n, best.skewness, best.kurtosis)
         deflated.append(deflated_sharpe_ratio(*moments, 50, variance) or 0)
         plain.append(probabilistic_sharpe_ratio(*moments) or 0)
@@ -299,6 +299,37 @@ def test_the_variance_of_equal_trials_is_that_of_numpy() -> None:
     noise = np.random.default_rng(8).normal(0.05, 1, size=(12, 90))
     sharpes = noise.mean(axis=1) / noise.std(axis=1, ddof=1)
     assert variance_of_trials(list(noise), 90) == pytest.approx(float(np.var(sharpes, ddof=1)), rel=1e-11)
+
+
+@pytest.mark.parametrize("trials", [10, 30, 200], ids=lambda n: f"numpy var of {n} normals")
+def test_the_winsorised_variance_of_normal_trials_is_the_plain_one_in_expectation(trials: int) -> None:
+    """Sharpe ratios with a spread far above the one without skill, so that the least does not count."""
+    n, samples, skill = 20, 1_500, 3.0
+    found = []
+    generator = np.random.default_rng(trials)
+    base = generator.normal(size=(trials, n))
+    base = (base - base.mean(axis=1, keepdims=True)) / base.std(axis=1, ddof=1, keepdims=True)
+    for _ in range(samples if trials < 100 else 150):
+        drawn = skill * generator.normal(size=trials)
+        spread = spread_of_trials(list(base + drawn[:, None]), n)
+        assert spread.plain == pytest.approx(float(np.var(drawn, ddof=1)), rel=1e-9)
+        found.append((spread.variance, spread.plain))
+    used, plain = np.mean(found, axis=0)
+    # E[min(z^2, 9)] is 0.995; of ten trials the median absolute deviation is small now and then.
+    assert 0.0 <= 1 - used / plain < (0.06 if trials == 10 else 0.02)
+
+
+def test_the_winsorised_variance_through_scipy() -> None:
+    """The fences by ``scipy.stats.median_abs_deviation``, which scales by the quantile of the normal."""
+    generator = np.random.default_rng(3)
+    base = generator.normal(size=(25, 60))
+    base = (base - base.mean(axis=1, keepdims=True)) / base.std(axis=1, ddof=1, keepdims=True)
+    sharpes = np.append(generator.normal(0, 0.5, 23), [4.0, -6.0])
+    reach = 3 * float(stats.median_abs_deviation(sharpes, scale="normal"))
+    inside = np.clip(sharpes, np.median(sharpes) - reach, np.median(sharpes) + reach)
+    found = spread_of_trials(list(base + sharpes[:, None]), 60)
+    assert found.variance == pytest.approx(float(np.var(inside, ddof=1)), rel=1e-9)
+    assert found.plain == pytest.approx(float(np.var(sharpes, ddof=1)), rel=1e-9)
 
 
 def test_trials_of_unequal_length_have_the_variance_that_equal_ones_would() -> None:

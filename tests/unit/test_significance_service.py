@@ -259,6 +259,18 @@ async def test_running_copies_does_not_make_a_result_better(desk: Desk) -> None:
     assert after["deflated_sharpe_ratio"] < before["deflated_sharpe_ratio"]
 
 
+async def test_one_absurd_trial_does_not_ruin_a_result(desk: Desk) -> None:
+    for seed in range(2, 60):
+        desk.count(noise(seed, 0.00004 * seed - 0.0012))
+    run_id = desk.run(noise(1, 0.004))
+    before = (await desk.result(run_id)).selection
+    desk.count(noise(99, -0.05))
+    after = (await desk.result(run_id)).selection
+    assert after["luck_sharpe"] == pytest.approx(before["luck_sharpe"], rel=0.1)
+    assert after["deflated_sharpe_ratio"] > 0.95
+    assert after["plain_variance_of_trials"] > 10 * before["plain_variance_of_trials"]
+
+
 async def test_the_caller_may_raise_the_number_of_trials_and_not_lower_it(desk: Desk) -> None:
     run_id = desk.run(noise(1, 0.002))
     for seed in range(20):

@@ -17,6 +17,10 @@ _NORMAL = NormalDist()
 _EULER = 0.5772156649015329
 #: With fewer trials their variance is itself a guess.
 ENOUGH_TRIALS_FOR_VARIANCE = 10
+#: Robust deviations from the median beyond which a Sharpe ratio says nothing of luck.
+_FENCE = 3.0
+#: Standard deviation of a normal in units of its median absolute deviation.
+_NORMAL_MAD = 1.4826022185056018
 #: Root mean square of the difference of two nearly equal trials, against the spread of their returns.
 _SAME = 0.01
 #: How many neighbours in the order of Sharpe ratios each trial is compared with.
@@ -118,30 +122,40 @@ def variance_of_trials(series: Sequence[NDArray[np.float64]], n: int) -> float |
 
     Source: Bailey & Lopez de Prado 2014, for equal lengths.
     """
-    found = [estimate for returns in series if (estimate := sharpe_estimate(returns)) is not None]
-    if len(found) < ENOUGH_TRIALS_FOR_VARIANCE or n < 2:
+    if n < 2:
         return None
-    scaled = np.array([one.sharpe * math.sqrt((one.n - 1) / (n - 1)) for one in found])
-    variance = float(scaled.var(ddof=1))
-    return variance if math.isfinite(variance) else None
+    scaled = _sharpes_at(series, n)
+    return float(scaled.var(ddof=1)) if len(scaled) >= ENOUGH_TRIALS_FOR_VARIANCE else None
+
+
+def _sharpes_at(series: Sequence[NDArray[np.float64]], n: int) -> NDArray[np.float64]:
+    """Of those that have one, each as if it had ``n`` returns."""
+    found = [estimate for returns in series if (estimate := sharpe_estimate(returns)) is not None]
+    return np.array([one.sharpe * math.sqrt((one.n - 1) / (n - 1)) for one in found])
 
 
 def spread_of_trials(series: Sequence[NDArray[np.float64]], n: int) -> TrialSpread:
     """By how much luck alone spreads the Sharpe ratios of trials, such that no further trial hides it.
 
     Differs from the source in this: trials with nearly equal returns count once, since copies would make the
-    variance as small as one likes; and it is never below that of trials without skill, which is what luck
-    spreads them by at least. The number of trials is not touched.
+    variance as small as one likes; their Sharpe ratios are winsorised at :data:`_FENCE` robust deviations
+    (1.4826 times the median absolute deviation, at least the standard error without skill) from their
+    median, since one absurd trial would make it as large as one likes; and it is never below that of trials
+    without skill, which is what luck spreads them by at least. The number of trials is not touched. Of normal Sharpe ratios winsorising takes
+    half a percent.
 
     Args:
         series: as for :func:`variance_of_trials`.
         n: returns of the one that is judged.
 
-    Source: Bailey & Lopez de Prado 2014, for ``plain``; Lo 2002, for the least.
+    Source: Bailey & Lopez de Prado 2014, for ``plain``; Lo 2002, for the least; Huber & Ronchetti,
+    "Robust Statistics", 2nd edition, 2009, for the median absolute deviation and winsorising.
     """
     distinct = _distinct(series)
     least = variance_without_skill(n) or 0.0
-    found = variance_of_trials(distinct, n)
+    found = None
+    if len(distinct) >= ENOUGH_TRIALS_FOR_VARIANCE and n >= 2:
+        found = _winsorised_variance(_sharpes_at(distinct, n), math.sqrt(least))
     observed = found is not None and found > least
     return TrialSpread(
         variance=found if found is not None and observed else least,
@@ -149,6 +163,14 @@ def spread_of_trials(series: Sequence[NDArray[np.float64]], n: int) -> TrialSpre
         plain=variance_of_trials(series, n),
         distinct=len(distinct),
     )
+
+
+def _winsorised_variance(values: NDArray[np.float64], least_deviation: float) -> float:
+    """Variance (ddof 1) of values drawn in to the fences; the plain one when none is beyond."""
+    centre = float(np.median(values))
+    deviation = _NORMAL_MAD * float(np.median(np.abs(values - centre)))
+    reach = _FENCE * max(deviation, least_deviation)
+    return float(np.clip(values, centre - reach, centre + reach).var(ddof=1))
 
 
 def _distinct(series: Sequence[NDArray[np.float64]]) -> list[NDArray[np.float64]]:
