@@ -318,6 +318,45 @@ async def test_long_and_short_together_are_moved_apart(
     assert "everything and more" in told
 
 
+async def test_a_shock_says_how_well_its_own_regression_fits(desk: Desk) -> None:
+    run_id = await desk.run()
+    found = await desk.test(run_id=run_id, shocks={"ETH-USDT": -0.5}, scenarios=[])
+    (row,) = found.shocks
+    equity = desk.runs.get(run_id).outcome.equity
+    balances = np.array([point.balance for point in equity])
+    ether = desk.candles.read(SeriesKey(exchange=EXCHANGE, symbol="ETH-USDT"))
+    closes = np.array([ether[(point.timestamp - FIRST) // MINUTE_MS - 1, CLOSE] for point in equity])
+    line = stats.linregress(closes[1:] / closes[:-1] - 1, balances[1:] / balances[:-1] - 1)
+    assert row["profit"] == pytest.approx(-0.5 * line.slope, rel=1e-9)
+    assert row["standard_error"] == pytest.approx(0.5 * line.stderr, rel=1e-9)
+    assert row["r_squared"] == pytest.approx(line.rvalue**2, rel=1e-9)
+    assert row["r_squared"] < 0.1
+    assert row["observations"] == 23
+    assert found.exposure is not None
+    assert found.exposure["r_squared"] == pytest.approx(1), "that of what is traded"
+    told = [text for text in found.findings if "ETH-USDT rests on a regression that explains" in text]
+    assert len(told) == 1
+    assert f"explains {line.rvalue**2:.1%} of the variance" in told[0]
+    assert any("behind the shock of ETH-USDT is of 23 returns only" in text for text in found.findings)
+    own = await desk.test(run_id=run_id, shocks={"BTC-USDT": -0.5}, scenarios=[])
+    assert own.shocks[0]["r_squared"] == pytest.approx(1)
+    assert not any("behind the shock" in text or "rests on a" in text for text in own.findings)
+
+
+async def test_the_part_of_a_portfolio_that_follows_says_how_well(desk: Desk) -> None:
+    part = await desk.test(market=PAIR, shocks={"BTC-USDT": -0.4}, scenarios=[])
+    (row,) = part.shocks
+    ether = desk.candles.read(SeriesKey(exchange=EXCHANGE, symbol="ETH-USDT"))
+    closes = np.column_stack([rows[1_439::1_440, CLOSE][1:27] for rows in (desk.engine.candles, ether)])
+    moves = closes[1:] / closes[:-1] - 1
+    fit = stats.linregress(moves[:, 0], moves[:, 1]).rvalue ** 2
+    assert row["r_squared"] == pytest.approx(fit, rel=1e-9)
+    assert fit < 0.1
+    assert any("the shock of BTC-USDT rests on a regression" in text for text in part.findings)
+    whole = await desk.test(market=PAIR, shocks={"BTC-USDT": -0.4, "ETH-USDT": -0.4}, scenarios=[])
+    assert "r_squared" not in whole.shocks[0], "weights are known"
+
+
 async def test_a_market_without_candles_is_null_with_the_import(desk: Desk) -> None:
     found = await desk.test(run_id=await desk.run(), shocks={"SOL-USDT": -0.5}, scenarios=[])
     assert found.shocks[0]["profit"] is None

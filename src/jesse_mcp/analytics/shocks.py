@@ -37,10 +37,16 @@ class Regression:
 
 @dataclass(frozen=True)
 class Effect:
-    """Profit or loss as a fraction of equity; the error is that of the estimated sensitivities alone."""
+    """Profit or loss as a fraction of equity.
+
+    Attributes:
+        standard_error: of the estimated sensitivities alone; 0 where nothing was estimated.
+        regression: where the sensitivities are from; ``None`` for weights, which are known.
+    """
 
     value: float
     standard_error: float
+    regression: Regression | None = None
 
 
 def regress(returns: Floats, factors: Floats) -> Regression | str:
@@ -104,7 +110,7 @@ def effect(found: Regression, shocks: Floats) -> Effect:
         linear function).
     """
     variance = float(shocks @ found.covariance @ shocks)
-    return Effect(float(found.coefficients @ shocks), math.sqrt(max(variance, 0.0)))
+    return Effect(float(found.coefficients @ shocks), math.sqrt(max(variance, 0.0)), found)
 
 
 def largest_fall(prices: Floats) -> float | None:

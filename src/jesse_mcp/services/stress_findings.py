@@ -30,6 +30,7 @@ def findings_of(
     findings += _on_rises(impacts, rise)
     findings += _on_shocks(sections["shocks"])
     findings += _on_fit(sections["exposure"])
+    findings += _on_fit_of_shocks(sections["shocks"], sections["exposure"])
     findings += _on_volatility(sections["volatility"])
     findings += _on_correlation(sections["correlation"])
     findings += _on_liquidation(sections["liquidation"])
@@ -97,6 +98,28 @@ def _on_fit(exposure: dict[str, Any] | None) -> list[str]:
         )
     if observations < _FEW:
         findings.append(f"the betas are of {observations} returns only: their error is rough itself")
+    return findings
+
+
+def _on_fit_of_shocks(rows: list[dict[str, Any]], exposure: dict[str, Any] | None) -> list[str]:
+    """Markets that are shocked need not be those traded: then another regression stands behind the profit."""
+    traded = set((exposure or {}).get("betas", {}))
+    findings = []
+    for row in rows:
+        fit, shocked = row.get("r_squared"), row["shocks"]
+        if fit is None or set(shocked) == traded:
+            continue
+        names, observations = " and ".join(shocked), row["observations"]
+        if fit < _WEAK_FIT:
+            findings.append(
+                f"the shock of {names} rests on a regression that explains {fit:.1%} of the variance of what "
+                "it moves: its profit says little"
+            )
+        if observations < _FEW:
+            findings.append(
+                f"the regression behind the shock of {names} is of {observations} returns only: its error is "
+                "rough itself"
+            )
     return findings
 
 

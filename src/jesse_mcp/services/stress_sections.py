@@ -65,7 +65,8 @@ def shocks_section(
         wanted = [({}, dict.fromkeys(subject.symbols, shock)) for shock in DEFAULT_SHOCKS]
         against = _against(subject.exposures or {})
         wanted += [] if against is None else [({"name": ADVERSE}, against)]
-    rows, undefined = [], {}
+    rows: list[dict[str, Any]] = []
+    undefined: dict[str, str] = {}
     for name, shocks in wanted:
         found = subject.shocked(shocks)
         row: dict[str, Any] = {**name, "shocks": shocks, "profit": None, "basis": "hypothetical"}
@@ -73,6 +74,10 @@ def shocks_section(
             undefined["shocks.profit"] = found
         else:
             row |= {"profit": found.value, "standard_error": found.standard_error}
+            if found.regression is not None:
+                fit = found.regression.r_squared
+                row |= {"r_squared": fit, "observations": found.regression.observations}
+                undefined |= {"shocks.r_squared": "the returns never change"} if fit is None else {}
         rows.append(row)
     return rows, undefined
 

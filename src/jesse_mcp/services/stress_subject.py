@@ -91,4 +91,4 @@ class Subject:
         if isinstance(found, str):
             return found
         led = effect(found, moves)
-        return Effect(float(own) + led.value, led.standard_error)
+        return Effect(float(own) + led.value, led.standard_error, found)
