@@ -390,14 +390,28 @@ async def test_numbers_of_the_call_have_no_trades(desk: Desk) -> None:
     source = SourceArguments(returns=tuple(noise(1).tolist()))
     answer = await desk.ask(source=source, limits={"min_trades": 10, "loss_streak": 3, "es_95": 0.5})
     assert answer.report is not None
-    assert answer.rating == "elevated"
+    assert answer.rating == "high"
     assert answer.report["computed"] == pytest.approx(0.7)
     assert [row["limit"] for row in answer.not_checked] == ["min_trades", "loss_streak"]
     assert parts(answer.report)["deflated_sharpe_moved"]["why"].endswith("say so in trials")
     known = await desk.ask(source=source, trials=1)
     assert known.report is not None
     assert known.report["computed"] == pytest.approx(0.85)
-    assert known.rating == "moderate"
+    assert known.rating == "high"
+    (cap,) = known.report["caps"]
+    assert cap["why"] == "the source does not know of trades"
+
+
+async def test_balances_alone_are_not_better_than_with_few_trades(desk: Desk) -> None:
+    run_id = desk.run(noise(1), trades=[trade(number, 30.0) for number in range(7)])
+    equity = desk.runs.get(run_id).outcome.equity
+    balances = tuple((point.timestamp, point.balance) for point in equity)
+    few = await desk.ask(run_id)
+    alone = await desk.ask(source=SourceArguments(balances=balances), trials=1)
+    assert few.rating == alone.rating == "high"
+    assert few.score is not None
+    assert alone.score is not None
+    assert alone.score <= few.score
 
 
 @pytest.mark.parametrize(

@@ -105,7 +105,7 @@ def test_classes(score: float, rating: str) -> None:
         ({}, {"total_return": -0.2}, "high", "a loss of 20.0%"),
         ({}, {"total_return": -0.001}, "elevated", "a loss of 0.1%"),
         ({}, {"total_return": None}, "high", "nobody knows"),
-        ({}, {"trades": None}, "moderate", "does not know of trades"),
+        ({}, {"trades": None}, "high", "does not know of trades"),
         ({"years_moved": 0.2}, {}, "elevated", "0.20 years that moved is shorter than 0.25"),
         ({"years_moved": 0.9}, {}, "moderate", "shorter than a year"),
         ({"years_moved": None}, {}, "elevated", "of unknown length"),
@@ -132,7 +132,7 @@ def test_just_enough_is_no_cap(bounds: dict[str, float]) -> None:
 
 def test_several_caps_the_most_severe_first() -> None:
     found = risk_score(PERFECT, Circumstances(ruined=False, periods=10, trades=None, total_return=0))
-    assert [cap.rating for cap in found.caps] == ["high", "moderate"]
+    assert [cap.rating for cap in found.caps] == ["high", "high"]
     assert found.score == pytest.approx(39.9)
 
 
@@ -146,6 +146,33 @@ def test_too_little_is_not_rated() -> None:
     enough = known | {"daily_expected_shortfall": Measure(0.01)}
     assert sum(BY_NAME[name].points for name in enough) == 100 * LEAST_COMPUTED
     assert risk_score(enough, ENOUGH).score == pytest.approx(59.9)
+
+
+@settings(deadline=None)
+@given(
+    measured(), st.sets(st.sampled_from(sorted(BY_NAME))), circumstances | st.just(ENOUGH), st.integers(0, 60)
+)
+def test_unknown_trades_are_never_better_than_known_ones(
+    drawn: dict[str, Measure], changed: set[str], bounds: Circumstances, trades: int
+) -> None:
+    """However few, and whatever is known of them."""
+    measures = PERFECT | {name: drawn[name] for name in changed}
+    known = risk_score(measures, replace(bounds, trades=trades))
+    without = {"liquidation_distance", "best_trades_share"}
+    left = {name: measure for name, measure in measures.items() if name not in without}
+    unknown = risk_score(left, replace(bounds, trades=None))
+    assert comparable(unknown) <= comparable(known)
+
+
+@settings(deadline=None)
+@given(measured(), st.sets(st.sampled_from(sorted(BY_NAME))), circumstances | st.just(ENOUGH))
+def test_nothing_unknown_is_better_than_the_worst(
+    drawn: dict[str, Measure], changed: set[str], bounds: Circumstances
+) -> None:
+    measures = PERFECT | {name: drawn[name] for name in changed}
+    worst = replace(bounds, trades=0, total_return=-1.0)
+    unknown = replace(bounds, trades=None, total_return=None)
+    assert comparable(risk_score(measures, unknown)) <= comparable(risk_score(measures, worst))
 
 
 def test_without_a_drawdown_there_is_no_score() -> None:

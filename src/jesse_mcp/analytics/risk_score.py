@@ -50,10 +50,10 @@ RULES = (
     "Sharpe ratio, years and returns of the score are of the periods that moved. "
     f"rating of the risk: {', '.join(f'{name} from {lowest:g}' for name, lowest in RATINGS)}. "
     f"Caps: ruin is 0; extreme: a drawdown of {TOTAL_LOSS:.0%} or more; high: fewer than {ENOUGH_RETURNS} "
-    f"returns or {ENOUGH_TRADES} closed trades, a loss of {-LARGE_LOSS:.0%} or more at the end; elevated: "
-    f"any loss at the end, fewer than {SHORT_RECORD:g} years, a deflated Sharpe ratio that is unknown or "
-    f"below {COIN_TOSS:g}; moderate: less than {WHOLE_YEAR:g} year, unknown trades, a deflated Sharpe "
-    f"ratio below {CONFIDENT:g}. Parts, points and thresholds are a convention of this product: there is no "
+    f"returns or {ENOUGH_TRADES} closed trades, unknown trades, a loss of {-LARGE_LOSS:.0%} or more at the "
+    f"end; elevated: any loss at the end, fewer than {SHORT_RECORD:g} years, a deflated Sharpe ratio that is "
+    f"unknown or below {COIN_TOSS:g}; moderate: less than {WHOLE_YEAR:g} year, a deflated Sharpe ratio below "
+    f"{CONFIDENT:g}. Parts, points and thresholds are a convention of this product: there is no "
     "standard"
 )
 
@@ -214,7 +214,7 @@ def _of_sample(values: Mapping[str, float | None], circumstances: Circumstances)
     if periods < ENOUGH_RETURNS:
         found.append(Cap("high", f"{periods} returns that are not zero are fewer than {ENOUGH_RETURNS}"))
     if trades is None:
-        found.append(Cap("moderate", "the source does not know of trades"))
+        found.append(Cap("high", "the source does not know of trades"))
     elif trades < ENOUGH_TRADES:
         found.append(Cap("high", f"{trades} closed trades are fewer than {ENOUGH_TRADES}"))
     if years is None or years < SHORT_RECORD:
