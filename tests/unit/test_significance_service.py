@@ -343,6 +343,16 @@ async def test_a_benchmark_is_harder_to_beat(desk: Desk) -> None:
     assert hard.verdict == "not_significant"
 
 
+async def test_the_benchmark_is_named_in_the_verdict(desk: Desk) -> None:
+    run_id = desk.run(noise(1, 0.004))
+    found = await desk.result(run_id, benchmark_sharpe=1.5)
+    assert found.verdict == "significant"
+    assert "true Sharpe ratio is above 1.5 " in found.findings[0]
+    selected = await desk.result(run_id, trials=1_000_000, benchmark_sharpe=1.5)
+    assert selected.verdict == "explained_by_selection"
+    assert "true Sharpe ratio above 1.5 " in selected.findings[0]
+
+
 async def test_trials_of_other_days_are_counted_and_are_no_table(desk: Desk) -> None:
     for seed in range(12):
         desk.count(noise(seed), start=START + 400 * DAY)
@@ -443,6 +453,8 @@ async def test_too_little_is_undecided_and_says_why(
         {"trials": -5},
         {"trials": 10**10},
         {"benchmark_sharpe": 1e6},
+        {"benchmark_sharpe": -1e-9},
+        {"benchmark_sharpe": -100},
         {"confidence": 0.5},
         {"confidence": 1.0},
         {"confidence": 95},

@@ -141,8 +141,8 @@ def spread_of_trials(series: Sequence[NDArray[np.float64]], n: int) -> TrialSpre
     variance as small as one likes; their Sharpe ratios are winsorised at :data:`_FENCE` robust deviations
     (1.4826 times the median absolute deviation, at least the standard error without skill) from their
     median, since one absurd trial would make it as large as one likes; and it is never below that of trials
-    without skill, which is what luck spreads them by at least. The number of trials is not touched. Of normal Sharpe ratios winsorising takes
-    half a percent.
+    without skill, which is what luck spreads them by at least. The number of trials is not touched. Of
+    normal Sharpe ratios winsorising takes half a percent.
 
     Args:
         series: as for :func:`variance_of_trials`.

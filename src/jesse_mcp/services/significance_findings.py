@@ -51,8 +51,9 @@ def _on_verdict(
         case "explained_by_selection":
             return (
                 "explained by selection: alone it would be significant, as the best of "
-                f"{selection['trials']:,} trials it is not: the chance of skill is "
-                f"{selection['deflated_sharpe_ratio']:.1%}, below {level}"
+                f"{selection['trials']:,} trials it is not: the chance of a true Sharpe ratio above "
+                f"{arguments.benchmark_sharpe:g} after luck is {selection['deflated_sharpe_ratio']:.1%}, "
+                f"below {level}"
             )
         case "overfit":
             return (
@@ -61,7 +62,8 @@ def _on_verdict(
             )
     return (
         f"significant at {level} after allowing for {selection['trials']:,} trials: the chance that the true "
-        f"Sharpe ratio is above what luck and selection explain is {selection['deflated_sharpe_ratio']:.1%}"
+        f"Sharpe ratio is above {arguments.benchmark_sharpe:g} after what luck and selection explain is "
+        f"{selection['deflated_sharpe_ratio']:.1%}"
     )
 
 

@@ -10,6 +10,7 @@ from jesse_mcp.services.analysis_source import SourceArguments
 MAX_RUNS = 100
 MAX_TRIALS = 1_000_000_000
 MAX_SEED = 2**31
+MAX_BENCHMARK = 100
 DEFAULT_CONFIDENCE = 0.95
 DEFAULT_PBO_SPLITS = DEFAULT_SPLITS
 
@@ -52,10 +53,10 @@ def check(arguments: SignificanceArguments) -> None:
     checks: list[tuple[bool, str, object, str]] = [
         (trials is None or 1 <= trials <= MAX_TRIALS, "trials", trials, f"1 to {MAX_TRIALS:,}"),
         (
-            -100 <= arguments.benchmark_sharpe <= 100,
+            0 <= arguments.benchmark_sharpe <= MAX_BENCHMARK,
             "benchmark_sharpe",
             arguments.benchmark_sharpe,
-            "an annual Sharpe ratio, -100 to 100",
+            f"an annual Sharpe ratio to be above, 0 to {MAX_BENCHMARK}; below zero losses would pass",
         ),
         (0.5 < arguments.confidence < 1, "confidence", arguments.confidence, "above 0.5 and below 1"),
         (
