@@ -166,6 +166,20 @@ async def test_a_run_is_answered_with_its_own_money(desk: Desk) -> None:
     assert f"{row(found, 'historical', 0.95)['var']:.2%}" in found["findings"][0]
 
 
+async def test_every_horizon_is_in_the_findings(desk: Desk) -> None:
+    rising = [0.01 + value for value in moving(600)]
+    level = [value - float(np.mean(moving(600))) for value in moving(600)]
+    for returns, drifts in ((rising, True), (level, False)):
+        found = await desk.ask(
+            of_returns(returns), methods=("gaussian", "ewma"), confidences=(0.95,), horizons=(1, 10)
+        )
+        (said,) = [finding for finding in found["findings"] if finding.startswith("over 10 periods at 0.95")]
+        low, high = sorted(row(found, method, 0.95, 10)["var"] for method in ("gaussian", "ewma"))
+        assert f"a loss of {low:.2%}" in said
+        assert f"{high:.2%}" in said
+        assert ("mean return of the sample" in said) == drifts
+
+
 async def test_every_horizon_says_how_it_was_reached(desk: Desk) -> None:
     found = await desk.ask(of_returns(moving(600)), methods=ALL, confidences=(0.95, 0.99), horizons=(1, 10))
     one = {risk["horizon_by"] for risk in found["risks"] if risk["horizon"] == 1}

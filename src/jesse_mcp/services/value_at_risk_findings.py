@@ -11,6 +11,8 @@ from jesse_mcp.services.value_at_risk_sections import Row
 _ROUGH_TAIL = 5
 _FAR_APART = 1.5
 _MOSTLY_FLAT = 0.5
+#: Of the loss, from which on the gain that is expected beside it has to be said.
+_NOTABLE_DRIFT = 0.2
 
 
 def findings_of(
@@ -26,6 +28,7 @@ def findings_of(
         return [f"there is no risk to measure: {sample.reason}"]
     return [
         *_on_the_loss(found, value),
+        *_on_longer(sample, found),
         *_on_agreement(found),
         *_on_the_sample(sample, found),
         *_on_horizons(found),
@@ -52,6 +55,30 @@ def _on_the_loss(found: Sequence[Estimate], value: float | None) -> list[str]:
     beyond = sorted({one.method for one in found if one.tail.var is not None and one.tail.var > 1})
     if beyond:
         lines.append(f"{', '.join(beyond)}: a loss above everything, since the formula has no floor at ruin")
+    return lines
+
+
+def _on_longer(sample: Sample, found: Sequence[Estimate]) -> list[str]:
+    """The horizons after the first, which is in the first sentence."""
+    confidence = found[0].confidence
+    lines = []
+    for horizon in sorted({one.horizon for one in found} - {found[0].horizon}):
+        known = [
+            (one.tail.var, one.method)
+            for one in found
+            if one.horizon == horizon and one.confidence == confidence and one.tail.var is not None
+        ]
+        if not known:
+            continue
+        (low, calm), (high, grim) = min(known), max(known)
+        said = f"{high:.2%} ({grim})" if low == high else f"{low:.2%} ({calm}) to {high:.2%} ({grim})"
+        drift = horizon * float(sample.series.returns.mean())
+        lines.append(f"over {horizon} periods at {confidence:.10g}: a loss of {said}")
+        if drift > _NOTABLE_DRIFT * high > 0:
+            lines[-1] += (
+                f"; the mean return of the sample makes {drift:+.2%} in that time, and lower estimates count "
+                "on its going on"
+            )
     return lines
 
 
