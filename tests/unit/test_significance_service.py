@@ -343,6 +343,12 @@ async def test_a_benchmark_is_harder_to_beat(desk: Desk) -> None:
     assert hard.verdict == "not_significant"
 
 
+async def test_the_highest_confidence_has_numbers(desk: Desk) -> None:
+    found = await desk.result(desk.run(noise(1, 0.004)), confidence=0.9999)
+    assert found.sharpe["low"] < found.sharpe["annual"] < found.sharpe["high"]
+    assert found.sharpe["minimum_track_record_years"] is not None
+
+
 async def test_the_benchmark_is_named_in_the_verdict(desk: Desk) -> None:
     run_id = desk.run(noise(1, 0.004))
     found = await desk.result(run_id, benchmark_sharpe=1.5)
@@ -457,6 +463,8 @@ async def test_too_little_is_undecided_and_says_why(
         {"benchmark_sharpe": -100},
         {"confidence": 0.5},
         {"confidence": 1.0},
+        {"confidence": 0.9999999999999999},
+        {"confidence": 0.99991},
         {"confidence": 95},
         {"splits": 15},
         {"splits": 0},

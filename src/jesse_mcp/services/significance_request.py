@@ -11,6 +11,7 @@ MAX_RUNS = 100
 MAX_TRIALS = 1_000_000_000
 MAX_SEED = 2**31
 MAX_BENCHMARK = 100
+MAX_CONFIDENCE = 0.9999
 DEFAULT_CONFIDENCE = 0.95
 DEFAULT_PBO_SPLITS = DEFAULT_SPLITS
 
@@ -58,7 +59,12 @@ def check(arguments: SignificanceArguments) -> None:
             arguments.benchmark_sharpe,
             f"an annual Sharpe ratio to be above, 0 to {MAX_BENCHMARK}; below zero losses would pass",
         ),
-        (0.5 < arguments.confidence < 1, "confidence", arguments.confidence, "above 0.5 and below 1"),
+        (
+            0.5 < arguments.confidence <= MAX_CONFIDENCE,
+            "confidence",
+            arguments.confidence,
+            f"above 0.5 and up to {MAX_CONFIDENCE}",
+        ),
         (
             2 <= arguments.splits <= MAX_SPLITS and arguments.splits % 2 == 0,
             "splits",
