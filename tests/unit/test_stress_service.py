@@ -281,6 +281,7 @@ async def test_what_is_short_is_told_what_a_rise_costs(desk: Desk) -> None:
     assert "none of the crises that are hypothetical leaves a loss; the least favourable" in told
     assert "the worst of the crises that are hypothetical" not in told
     asked = await desk.test(market=short, shocks={"BTC-USDT": -0.1})
+    assert "error of the betas" not in told
     assert "would cost 12.00% of equity" in " ".join(asked.findings), "whatever shocks were asked for"
     alone = await desk.test(market={**short, "weights": [0.4]})
     assert "these crises are falls" not in " ".join(alone.findings)
@@ -292,7 +293,9 @@ async def test_a_run_that_was_short_is_told_by_its_beta(desk: Desk) -> None:
     worst = min(found.shocks, key=lambda row: row["profit"])
     assert worst["shocks"] == {"BTC-USDT": 0.5}
     assert worst["profit"] == pytest.approx(-0.1)
-    assert "a rise of 30% in every market would cost 6.00% of equity" in " ".join(found.findings)
+    told = " ".join(found.findings)
+    assert "a rise of 30% in every market would cost 6.00% of equity (error of the betas 0.00%)" in told
+    assert "would make -10.00% of equity (error of the betas 0.00%)" in told
 
 
 @pytest.mark.parametrize(
@@ -411,7 +414,7 @@ async def test_a_portfolio_is_weights_times_shocks_and_correlated(desk: Desk) ->
     }
     found = await desk.test(market=market, shocks={"BTC-USDT": -0.4, "ETH-USDT": -0.2}, leverage=3)
     assert found.shocks[0]["profit"] == pytest.approx(-0.4 * 0.75 + 0.2 * 0.25)
-    assert found.shocks[0]["standard_error"] == 0
+    assert "standard_error" not in found.shocks[0], "weights have no error"
     assert found.exposure == {"method": "weights", "weights": {"BTC-USDT": 0.75, "ETH-USDT": -0.25}}
     part = (await desk.test(market=market, shocks={"BTC-USDT": -0.4})).shocks[0]
     section = found.correlation
@@ -593,6 +596,18 @@ async def test_balances_of_the_call_are_measured_where_they_are(desk: Desk) -> N
     assert row["largest_fall"] == pytest.approx(0.25)
     assert row["market_falls"] == {}
     assert "names no market" in found.undefined["crises.ftx_2022.total_return"]
+
+
+async def test_what_is_lost_already_is_said_once(desk: Desk) -> None:
+    ruined = [0.1, 0.2, 0.1, -1.0]
+    found = await desk.test(returns=ruined, scenarios=[])
+    assert "everything is lost as it is, and so it is with 2 times the volatility" in found.findings
+    calm = await desk.test(returns=ruined, scenarios=[], volatility_multiplier=0)
+    (told,) = (text for text in calm.findings if "times the volatility" in text)
+    assert told.endswith(" instead of losing everything")
+    near = await desk.test(returns=[0.1, 0.2, 0.1, -0.6], scenarios=[], volatility_multiplier=3)
+    (told,) = (text for text in near.findings if "times the volatility" in text)
+    assert told.endswith("and it loses everything instead of -41.92%")
 
 
 COVID = next(crisis for crisis in CRISES if crisis.name == "covid_2020")

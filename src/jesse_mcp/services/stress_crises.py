@@ -124,7 +124,7 @@ class CrisisReplay:
             crisis,
             falls,
             total_return=found.value,
-            standard_error=found.standard_error if self.subject.sample.components is None else None,
+            standard_error=None if found.regression is None else found.standard_error,
             basis="hypothetical",
         )
 

@@ -65,8 +65,13 @@ def _on_rises(impacts: list[CrisisImpact], rise: Effect | None) -> list[str]:
         return []
     return [
         "these crises are falls; this book gains from them, or loses nothing: a rise of "
-        f"{RISE:.0%} in every market would cost {-rise.value:.2%} of equity{_ruin(rise.value)}"
+        f"{RISE:.0%} in every market would cost {-rise.value:.2%} of equity"
+        f"{_error(None if rise.regression is None else rise.standard_error)}{_ruin(rise.value)}"
     ]
+
+
+def _error(standard_error: float | None) -> str:
+    return "" if standard_error is None else f" (error of the betas {standard_error:.2%})"
 
 
 def _ruin(value: float) -> str:
@@ -81,8 +86,8 @@ def _on_shocks(rows: list[dict[str, Any]]) -> list[str]:
     moved = ", ".join(f"{symbol} {shock:+.0%}" for symbol, shock in worst["shocks"].items())
     case = f"a shock in which {ADVERSE} ({moved})" if "name" in worst else f"a shock of {moved}"
     return [
-        f"{case} would make {worst['profit']:+.2%} of equity (error of the betas "
-        f"{worst['standard_error']:.2%}){_ruin(worst['profit'])}"
+        f"{case} would make {worst['profit']:+.2%} of equity"
+        f"{_error(worst.get('standard_error'))}{_ruin(worst['profit'])}"
     ]
 
 
@@ -127,11 +132,16 @@ def _on_volatility(section: dict[str, Any] | None) -> list[str]:
     if section is None:
         return []
     now, stressed = section["now"], section["stressed"]
+    if now["ruined"] and stressed["ruined"]:
+        return [
+            f"everything is lost as it is, and so it is with {section['multiplier']:g} times the volatility"
+        ]
     end = "it loses everything" if stressed["ruined"] else f"it returns {stressed['total_return']:+.2%}"
+    before = "losing everything" if now["ruined"] else f"{now['total_return']:+.2%}"
     return [
         f"with {section['multiplier']:g} times the volatility the deepest drawdown is "
         f"{stressed['max_drawdown']:.2%} instead of {now['max_drawdown']:.2%}, and {end} instead of "
-        f"{now['total_return']:+.2%}"
+        f"{before}"
     ]
 
 

@@ -73,10 +73,11 @@ def shocks_section(
         if isinstance(found, str):
             undefined["shocks.profit"] = found
         else:
-            row |= {"profit": found.value, "standard_error": found.standard_error}
+            row["profit"] = found.value
             if found.regression is not None:
                 fit = found.regression.r_squared
-                row |= {"r_squared": fit, "observations": found.regression.observations}
+                row |= {"standard_error": found.standard_error, "r_squared": fit}
+                row["observations"] = found.regression.observations
                 undefined |= {"shocks.r_squared": "the returns never change"} if fit is None else {}
         rows.append(row)
     return rows, undefined
