@@ -464,7 +464,7 @@ async def test_limits_say_since_when(desk: Desk) -> None:
         "current_drawdown": "2024-01-10T00:00Z",
         "drawdown_days": "2024-01-06T00:00Z",
         "period_loss": "2024-01-04T00:00Z",
-        "leverage": "2024-01-04T00:00Z",
+        "leverage": "2024-01-05T00:00Z",
         "loss_streak": "2024-01-04T12:00Z",
         "min_trades": None,
     }
@@ -473,7 +473,7 @@ async def test_limits_say_since_when(desk: Desk) -> None:
     assert rows["current_drawdown"]["at_the_end"]
     assert rows["drawdown_days"]["value"] == 5
     assert rows["drawdown_days"]["where"] == "balances from number 5 on, 2 in all"
-    assert rows["leverage"]["value"] == pytest.approx(350 / 111)
+    assert rows["leverage"]["value"] == pytest.approx(350 / 104)
     assert rows["loss_streak"]["value"] == 3
 
 

@@ -264,19 +264,43 @@ def test_concentration() -> None:
     assert best_trades_share(np.array([math.nan])).reason == "a return is not a finite number"
 
 
-def leverage(*trades: tuple[float, int, int]) -> list[float]:
+def leverage(*trades: tuple[float, int, int], profits: list[float] | None = None) -> list[float]:
     sizes, opened, closed = (np.array(column) for column in zip(*trades, strict=True))
-    times, balances = np.array([0, 100, 200]), np.array([1_000.0, 2_000.0, 0.0])
-    found: list[float] = gross_leverage(sizes.astype(float), opened, closed, times, balances).tolist()
-    return found
+    times, balances = np.array([0, 100, 200]), np.array([1_000.0, 500.0, 0.0])
+    earned = np.array(profits or [0.0] * len(trades))
+    return list(gross_leverage(sizes.astype(float), opened, closed, earned, times, balances).tolist())
 
 
 def test_leverage_is_of_what_is_open_at_the_same_time() -> None:
     assert leverage((500, 10, 50), (1_500, 20, 60), (300, 50, 70)) == [0.5, 2, 1.8]
-    assert leverage((500, 10, 150), (500, 100, 150)) == [0.5, 0.5], "the balance of that very moment counts"
+    assert leverage((500, 10, 150), (500, 100, 150)) == [0.5, 2], "the smaller balance, of that very moment"
     assert leverage((700, -5, 5)) == [0.7], "before the first balance is known, it is that one"
     assert leverage((700, 30, 30)) == [0.7], "a trade without length counts at its opening"
-    assert math.isnan(leverage((700, 250, 260))[0]), "nothing can be said over a balance of nothing"
+    assert math.isnan(leverage((1, 1, 2), (1, 5, 6), profits=[-1_000, 0])[1]), "nothing over nothing"
+    assert math.isnan(leverage((1, 1, 2), (1, 5, 6), profits=[math.inf, 0])[1])
+
+
+def test_leverage_is_of_the_balance_that_was_there_at_the_opening() -> None:
+    gained = leverage((900, 10, 20), (990, 20, 30), (891, 35, 35), (891, 36, 40), profits=[100, -110, 55, 0])
+    assert gained == pytest.approx([0.9, 0.9, 0.9, 891 / 1_045])
+    beside = leverage((300, 10, 20), (300, 30, 300), (300, 150, 160), profits=[200, 0, 0])
+    assert beside == pytest.approx([0.3, 300 / 1_200, 600 / 500]), "the smaller one, while another is open"
+
+
+@settings(deadline=None)
+@given(st.lists(st.tuples(st.floats(-0.5, 1), st.integers(1, 40)), min_size=1, max_size=30))
+def test_a_constant_share_of_the_balance_is_that_leverage(trades: list[tuple[float, int]]) -> None:
+    """However often it trades between two balances, and across them."""
+    balance, clock, rows, marks = 1_000.0, 0, [], [1_000.0]
+    for gain, length in trades:
+        rows.append((0.9 * balance, clock, clock + length, balance * gain))
+        clock += length
+        marks += [balance * (1 + gain / 2)] * (clock // 24 + 1 - len(marks))
+        balance *= 1 + gain
+    sizes, opened, closed, profits = (np.array(column) for column in zip(*rows, strict=True))
+    times = np.arange(len(marks)) * 24
+    found = gross_leverage(sizes, opened, closed, profits, times, np.array(marks))
+    assert found == pytest.approx(np.full(len(rows), 0.9), rel=1e-9)
 
 
 @settings(deadline=None)
@@ -287,7 +311,7 @@ def test_leverage_is_the_sum_over_open_trades(trades: list[tuple[float, int, int
     sizes = np.array([size for size, _, _ in trades])
     opened = np.array([start for _, start, _ in trades])
     closed = np.array([start + length for _, start, length in trades])
-    found = gross_leverage(sizes, opened, closed, np.array([0]), np.array([100.0]))
+    found = gross_leverage(sizes, opened, closed, np.zeros(len(sizes)), np.array([0]), np.array([100.0]))
     for number, start in enumerate(opened):
         running = (opened <= start) & (closed > start)
         expected = max(float(sizes[running].sum()), float(sizes[number])) / 100

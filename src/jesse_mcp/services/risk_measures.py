@@ -197,7 +197,9 @@ def _leverage(sample: Sample, table: TradeTable | None) -> Floats:
     if series.timestamps is None or not len(series.timestamps):
         return np.full(len(table), np.nan)
     sizes = np.array([abs(trade.size) for trade in sample.trades], dtype=np.float64)
-    found = gross_leverage(sizes, table.opened_at, table.closed_at, series.timestamps, series.balances)
+    found = gross_leverage(
+        sizes, table.opened_at, table.closed_at, table.profits, series.timestamps, series.balances
+    )
     if series.ruined:
         # What was opened with nothing left has no balance to be compared with.
         found[table.opened_at >= series.timestamps[-1]] = np.nan

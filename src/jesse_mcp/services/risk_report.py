@@ -26,8 +26,10 @@ CONVENTIONS = (
     "end of each period, lows within one are not seen. Ratios and rates as in analyze_results; var and es: "
     "historical, of one period, order statistic and mean of the tail (Acerbi & Tasche 2002); "
     "deflated_sharpe_ratio as in significance_test, against zero. leverage_used: value of all open trades at "
-    "entry over the last balance, the highest at any opening. liquidation_distance: isolated 1/leverage - "
-    "0.004, cross by leverage_used as one position, spot 1. Limits: a value equal to the bound keeps it"
+    "entry over the balance, the highest at any opening; that balance: the first one with the profits of "
+    "trades closed by then, beside other open trades the smaller of it and the last balance. "
+    "liquidation_distance: isolated 1/leverage - 0.004, cross by leverage_used as one position, spot 1. "
+    "Limits: a value equal to the bound keeps it"
 )
 #: Each holds a thread, and a million points several hundred megabytes.
 _AT_ONCE = 2
