@@ -15,6 +15,7 @@ from jesse_mcp.adapters.reports.charts import svg
 from jesse_mcp.adapters.reports.files import ReportFiles, file_label
 from jesse_mcp.adapters.reports.markdown import escaped
 from jesse_mcp.adapters.reports.renderer import TemplateRenderer, shade
+from jesse_mcp.domain.errors import ErrorCode, ResearchError
 from jesse_mcp.ports.reports import (
     HeatCell,
     HeatTable,
@@ -301,6 +302,29 @@ def test_a_link_in_the_way_is_replaced_not_followed(tmp_path: Path) -> None:
     assert Path(files.write("run", "one").path).read_text() == "one"
     assert sentinel.read_text() == "untouched"
     assert not path.is_symlink()
+
+
+@pytest.mark.parametrize("exists", [True, False])
+def test_a_folder_that_is_a_link_is_not_written_through(tmp_path: Path, exists: bool) -> None:
+    outside = tmp_path / "outside"
+    if exists:
+        outside.mkdir()
+    folder = tmp_path / "home" / "reports"
+    folder.parent.mkdir()
+    folder.symlink_to(outside, target_is_directory=True)
+    with pytest.raises(ResearchError) as caught:
+        ReportFiles(folder).write("run", "one")
+    assert caught.value.code is ErrorCode.STORAGE_FAILED
+    assert "is a symbolic link" in caught.value.message
+    assert "JESSE_MCP_HOME" in str(caught.value.hint)
+    assert folder.is_symlink()
+    assert (list(outside.iterdir()) == []) if exists else not outside.exists()
+
+
+def test_a_home_that_is_a_link_is_the_choice_of_its_owner(tmp_path: Path) -> None:
+    (tmp_path / "disk").mkdir()
+    (tmp_path / "home").symlink_to(tmp_path / "disk")
+    assert Path(ReportFiles(tmp_path / "home" / "reports").write("run", "one").path).read_text() == "one"
 
 
 def test_the_libraries_are_loaded_by_the_first_html_only() -> None:

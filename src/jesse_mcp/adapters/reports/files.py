@@ -25,6 +25,7 @@ class ReportFiles:
         content = html.encode()
         digest = hashlib.sha256(content).hexdigest()
         name = f"{file_label(label)}-{digest[:_HASH_CHARACTERS]}.html"
+        self._refuse_a_link()
         try:
             self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
             self._replace(self._folder / name, content)
@@ -38,6 +39,15 @@ class ReportFiles:
                 hint=hint,
             ) from error
         return StoredReport(path=str(self._folder / name), bytes=len(content), sha256=digest)
+
+    def _refuse_a_link(self) -> None:
+        """Whoever put a link there would choose which folder is written to."""
+        if self._folder.is_symlink():
+            raise ResearchError(
+                ErrorCode.STORAGE_FAILED,
+                f"{self._folder} is a symbolic link: no report is written through it",
+                hint="replace the link by a folder, or set JESSE_MCP_HOME to where reports may be written",
+            )
 
     def _replace(self, target: Path, content: bytes) -> None:
         """All or nothing, readable by the owner alone: such is a file that ``mkstemp`` makes."""
