@@ -294,8 +294,21 @@ async def test_a_run_that_was_short_is_told_by_its_beta(desk: Desk) -> None:
     assert worst["shocks"] == {"BTC-USDT": 0.5}
     assert worst["profit"] == pytest.approx(-0.1)
     told = " ".join(found.findings)
-    assert "a rise of 30% in every market would cost 6.00% of equity (error of the betas 0.00%)" in told
+    assert "this book gains from them, or loses nothing: a rise of 30% in every market would cost" in told
+    assert "would cost 6.00% of equity (error of the betas 0.00%)" in told
     assert "would make -10.00% of equity (error of the betas 0.00%)" in told
+
+
+async def test_a_gain_within_the_error_of_the_betas_is_doubted(desk: Desk) -> None:
+    desk.engine.candles = desk.candles.read(SeriesKey(exchange=EXCHANGE, symbol="ETH-USDT"))
+    first = await desk.test(run_id=await desk.run(end="2024-07-30"))
+    if first.shocks[-1]["profit"] > 0:
+        desk.engine.beta = -BETA
+    found = await desk.test(run_id=await desk.run(end="2024-07-30", fee=0.0005))
+    rise = found.shocks[-1]
+    assert -2 * rise["standard_error"] < rise["profit"] < 0
+    (told,) = (text for text in found.findings if text.startswith("these crises are falls"))
+    assert "whether this book gains from them is within the error of its betas" in told
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,8 @@ from jesse_mcp.services.stress_request import ADVERSE, RISE
 
 _WEAK_FIT = 0.1
 _FEW = 30
+#: Standard errors within which the sign of a sensitivity is not known, at 95 % or so.
+_ERRORS = 2
 
 
 def findings_of(
@@ -63,10 +65,16 @@ def _on_rises(impacts: list[CrisisImpact], rise: Effect | None) -> list[str]:
     made = [value for value in hypothetical or (i.total_return for i in impacts) if value is not None]
     if rise is None or rise.value >= 0 or not made or min(made) < 0:
         return []
+    error = None if rise.regression is None else rise.standard_error
+    sure = -rise.value > _ERRORS * (error or 0.0)
+    gains = (
+        "this book gains from them, or loses nothing"
+        if sure
+        else "whether this book gains from them is within the error of its betas, so it may lose as well"
+    )
     return [
-        "these crises are falls; this book gains from them, or loses nothing: a rise of "
-        f"{RISE:.0%} in every market would cost {-rise.value:.2%} of equity"
-        f"{_error(None if rise.regression is None else rise.standard_error)}{_ruin(rise.value)}"
+        f"these crises are falls; {gains}: a rise of {RISE:.0%} in every market would cost "
+        f"{-rise.value:.2%} of equity{_error(error)}{_ruin(rise.value)}"
     ]
 
 
