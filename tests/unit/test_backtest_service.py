@@ -253,6 +253,8 @@ async def test_a_failed_run_raises_and_is_counted(desk: Desk) -> None:
 async def test_the_ledger_holds_parameters_and_returns(desk: Desk) -> None:
     await desk.backtest()
     (trial,) = desk.ledger.entries("Mine")
+    assert trial.code_shape is not None
+    assert trial.strategy_shapes == {"Mine": trial.code_shape}
     assert trial.parameters == {"period": 7}
     assert trial.sharpe == 1.5
     assert trial.daily_returns == pytest.approx((0.1,), rel=1e-15)

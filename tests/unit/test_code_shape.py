@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jesse_mcp.domain.code_shape import code_shape
+from jesse_mcp.domain.code_shape import code_shape, strategy_shapes
 
 TREND = '''
 from jesse.strategies import Strategy
@@ -109,6 +109,35 @@ def test_helper_modules_count_and_tables_do_not() -> None:
     assert shape("Trend", TREND, **{"helpers.py": "def f(x):\n    return x + 1\n"}) != alone
     assert shape("Trend", TREND, **{"strategies/Trend/table.csv": "1,2"}) == alone
     assert shape("Trend", TREND, **{"strategies/Trend/empty.py": "\n"}) == alone
+
+
+def test_a_strategy_has_its_shape_in_any_company() -> None:
+    trend = {"strategies/__init__.py": "", "strategies/Trend/__init__.py": TREND}
+    other = {"strategies/Nothing/__init__.py": "class Nothing:\n    x = 1\n"}
+    alone = strategy_shapes(trend, ["Trend"])
+    assert alone == {"Trend": code_shape(trend)}
+    assert strategy_shapes(trend | other, ["Trend", "Nothing", "Missing"]) == alone | strategy_shapes(
+        other, ["Nothing"]
+    )
+    copy = {"strategies/Copy/__init__.py": TREND.replace("Trend", "Copy")}
+    assert strategy_shapes(copy | other, ["Copy"])["Copy"] == alone["Trend"]
+
+
+def test_an_imported_helper_is_part_of_a_shape_and_links_nothing() -> None:
+    helpers = {
+        "strategies/Base/__init__.py": TREND.replace("Trend", "Base"),
+        "strategies/Rest/__init__.py": OTHER["side"].replace("Trend", "Rest"),
+    }
+    thin = "from strategies.Base import Base\n\n\nclass One(Base):\n    pass\n"
+    files = helpers | {
+        "strategies/One/__init__.py": thin,
+        "strategies/Two/__init__.py": thin.replace("Base", "Rest").replace("One", "Two"),
+        "strategies/Three/__init__.py": thin.replace("One", "Three").replace("pass", "def f(self): return 1"),
+        "strategies/Four/__init__.py": thin.replace("One", "Four"),
+    }
+    found = strategy_shapes(files, ["One", "Two", "Three", "Four", "Base"])
+    assert len(set(found.values())) == 4
+    assert found["One"] == found["Four"]
 
 
 def test_what_cannot_be_parsed_has_the_shape_of_its_text() -> None:

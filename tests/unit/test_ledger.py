@@ -90,16 +90,18 @@ def test_two_threads_recording_the_same_experiments_count_each_once(ledger: SqlT
     assert ledger.count("Trend") == 20
 
 
-def test_families_are_counted_and_paged_apart(ledger: SqlTrialLedger) -> None:
+def test_families_are_counted_with_those_that_share_a_strategy_and_paged(ledger: SqlTrialLedger) -> None:
     for number in range(7):
         ledger.record(trial(f"a{number}", family="A"))
     ledger.record(trial("b", family="A+B"))
-    assert (ledger.count("A"), ledger.count("A+B"), ledger.count("B"), ledger.count()) == (7, 1, 0, 8)
+    assert (ledger.count("A"), ledger.count("A+B"), ledger.count("B"), ledger.count()) == (8, 8, 1, 8)
+    ledger.record(trial("c", family="C"))
+    assert ledger.count("C") == 1
     pages = [ledger.entries("A", limit=3, offset=offset) for offset in (0, 3, 6, 9)]
     assert [[entry.fingerprint for entry in page] for page in pages] == [
-        ["a6", "a5", "a4"],
-        ["a3", "a2", "a1"],
-        ["a0"],
+        ["b", "a6", "a5"],
+        ["a4", "a3", "a2"],
+        ["a1", "a0"],
         [],
     ]
 
@@ -132,6 +134,29 @@ def test_the_same_code_under_another_name_counts_to_the_family(ledger: SqlTrialL
     ledger.record(trial("b2", family="B", code_shape="three"))
     assert ledger.lineage("C") == {"A", "B", "C"}
     assert ledger.count("C") == 8
+
+
+def test_a_route_that_does_nothing_does_not_start_anew(ledger: SqlTrialLedger) -> None:
+    for number in range(58):
+        ledger.record(trial(f"a{number}", family="CoinA", code_shape="one", strategy_shapes={"CoinA": "one"}))
+    both = {"CoinA": "one", "Nothing": "zero"}
+    ledger.record(trial("both", family="CoinA+Nothing", code_shape="all", strategy_shapes=both))
+    assert ledger.count("CoinA+Nothing") == ledger.count("CoinA") == 59
+    # Nor under other names.
+    copies = {"CoinB": "one", "Filler": "zero"}
+    ledger.record(trial("copies", family="CoinB+Filler", code_shape="all", strategy_shapes=copies))
+    assert ledger.count("CoinB+Filler") == ledger.count("CoinA") == 60
+    assert [entry.strategy_shapes for entry in ledger.entries("Filler", limit=2)] == [copies, both]
+
+
+def test_a_strategy_routed_beside_many_makes_no_line_of_them(ledger: SqlTrialLedger) -> None:
+    for name in "ABC":
+        ledger.record(trial(name, family=name, strategy_shapes={name: name}))
+        together = {name: name, "Hedge": "hedge"}
+        ledger.record(trial(f"{name} hedged", family=f"{name}+Hedge", strategy_shapes=together))
+    assert ledger.lineage("A") == {"A", "A+Hedge"}
+    assert ledger.lineage("A+Hedge") == {"A", "A+Hedge", "B+Hedge", "C+Hedge"}
+    assert ledger.lineage("Hedge") == {"Hedge", "A+Hedge", "B+Hedge", "C+Hedge"}
 
 
 def test_a_shape_is_learnt_when_an_old_trial_is_met_again(ledger: SqlTrialLedger) -> None:

@@ -2,7 +2,7 @@
 
 import ast
 import hashlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 
 _FOLDER = "strategies"
 _ANY = "_"
@@ -39,6 +39,51 @@ def code_shape(files: Mapping[str, str]) -> str:
     own = frozenset(parts[1] for path in files if len(parts := path.split("/")) > 2 and parts[0] == _FOLDER)
     shapes = {_module(text, own) for path, text in files.items() if path.endswith(".py") and text.strip()}
     return hashlib.sha256("\n".join(sorted(shapes)).encode("utf-8", "surrogatepass")).hexdigest()
+
+
+def strategy_shapes(files: Mapping[str, str], strategies: Iterable[str]) -> dict[str, str]:
+    """The shape of each strategy by itself, by name: of its folder and of what it imports, however far.
+
+    What else is there does not matter, so a strategy keeps its shape in whatever company it is run. A helper
+    that two strategies import makes no shape of theirs alike; only strategies alike in all of it are.
+
+    Args:
+        files: text by POSIX path, as for :func:`code_shape`.
+        strategies: names of folders below ``strategies``; one without a file is left out.
+    """
+    folders: dict[str, dict[str, str]] = {}
+    shared: dict[str, str] = {}
+    for path, text in files.items():
+        parts = path.split("/")
+        within = len(parts) > 2 and parts[0] == _FOLDER
+        (folders.setdefault(parts[1], {}) if within else shared)[path] = text
+    imported = {name: _imported(of.values()) & folders.keys() for name, of in folders.items()}
+    found = {}
+    for name in sorted(set(strategies) & folders.keys()):
+        needed: set[str] = set()
+        waiting = {name}
+        while waiting:
+            needed |= waiting
+            waiting = {more for one in waiting for more in imported[one]} - needed
+        own = {path: text for one in needed for path, text in folders[one].items()}
+        found[name] = code_shape(shared | own)
+    return found
+
+
+def _imported(texts: Iterable[str]) -> set[str]:
+    """Every part of every name that is imported; of what cannot be parsed nothing is."""
+    found: set[str] = set()
+    for text in texts:
+        try:
+            nodes = list(ast.walk(ast.parse(text.removeprefix("\ufeff"))))
+        except (SyntaxError, ValueError, RecursionError, MemoryError):
+            continue
+        for node in nodes:
+            if isinstance(node, ast.ImportFrom):
+                found |= set((node.module or "").split("."))
+            if isinstance(node, ast.Import | ast.ImportFrom):
+                found |= {part for alias in node.names for part in alias.name.split(".")}
+    return found
 
 
 def _module(text: str, own: frozenset[str]) -> str:

@@ -28,6 +28,9 @@ class Trial(Value):
     code_shape: str | None = Field(
         default=None, description="equal for copies of the code under other names; null when not known"
     )
+    strategy_shapes: dict[str, str] = Field(
+        default_factory=dict, description="the same of each routed strategy by its name; empty when not known"
+    )
 
 
 def family_of(strategies: Iterable[str]) -> str:
@@ -35,20 +38,47 @@ def family_of(strategies: Iterable[str]) -> str:
     return "+".join(sorted(set(strategies)))
 
 
-def lineage_of(family: str, shapes: Iterable[tuple[str, str | None]]) -> frozenset[str]:
-    """Families that are one and the same under several names, ``family`` among them.
+def strategies_of(family: str) -> frozenset[str]:
+    """Names of the strategies that :func:`family_of` joined."""
+    return frozenset(family.split("+"))
 
-    Two families are related when code of one shape was tried under both, and with one's relatives one is
-    related as well: what was learnt from trials of the one is in the other.
+
+class FamilyCode(Value):
+    """Which code was tried under a family: see :class:`Trial`."""
+
+    family: str
+    code_shape: str | None = None
+    strategy_shapes: dict[str, str] = Field(default_factory=dict)
+
+
+def lineage_of(family: str, tried: Iterable[FamilyCode]) -> frozenset[str]:
+    """Families of which trials count for ``family``, which is among them.
+
+    Two strategies are the same when they have one name or code of one shape was tried under both, and so is
+    whatever is the same as either. A family counts when any strategy of it is the same as any of
+    ``family``: a route more or a route less does not start anew.
+
+    Company does not carry on: what was tried with A and B together counts for A and counts for B, but what
+    was tried with B alone does not count for A. So one strategy routed beside many, such as a hedge, does
+    not make one line of all of them, nor does code that they only import.
 
     Args:
-        shapes: family and ``code_shape`` of trials; without a shape a trial relates nothing.
+        tried: of the whole ledger; without shapes a family is known by its names.
     """
-    known = [(name, shape) for name, shape in shapes if shape is not None]
-    found = {family}
+    shapes: dict[str, set[str]] = {}
+    families = {family}
+    for one in tried:
+        families.add(one.family)
+        # Trials of before have the shape of all routes together: it stands for the family as one strategy.
+        if one.code_shape is not None:
+            shapes.setdefault(one.family, set()).add(one.code_shape)
+        for name, shape in one.strategy_shapes.items():
+            shapes.setdefault(name, set()).add(shape)
+    same = {family, *strategies_of(family)}
     while True:
-        own = {shape for name, shape in known if name in found}
-        more = {name for name, shape in known if shape in own}
-        if more <= found:
-            return frozenset(found)
-        found |= more
+        own = set().union(*(shapes.get(name, set()) for name in same))
+        more = {name for name, found in shapes.items() if found & own}
+        if more <= same:
+            break
+        same |= more
+    return frozenset(name for name in families if same & {name, *strategies_of(name)})

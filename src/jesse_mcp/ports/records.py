@@ -141,7 +141,7 @@ class TrialLedger(Protocol):
         ...
 
     def count(self, family: str | None = None) -> int:
-        """Distinct trials of a family and its :meth:`lineage`, or of all."""
+        """Distinct trials that count for a family, those of its :meth:`lineage`, or all."""
         ...
 
     def entries(self, family: str | None = None, limit: int = 100, offset: int = 0) -> list[Trial]:
@@ -149,5 +149,5 @@ class TrialLedger(Protocol):
         ...
 
     def lineage(self, family: str) -> frozenset[str]:
-        """The family and those its code was tried under, by :func:`~jesse_mcp.domain.ledger.lineage_of`."""
+        """The family and those that count for it, by :func:`~jesse_mcp.domain.ledger.lineage_of`."""
         ...

@@ -11,7 +11,7 @@ from jesse_mcp.analytics.buy_and_hold import buy_and_hold, equal_shares
 from jesse_mcp.analytics.walk_forward import daily_returns
 from jesse_mcp.domain.backtests import EngineChoice, EngineOutcome
 from jesse_mcp.domain.candles import CLOSE, OPEN, TIMESTAMP
-from jesse_mcp.domain.code_shape import code_shape
+from jesse_mcp.domain.code_shape import code_shape, strategy_shapes
 from jesse_mcp.domain.errors import ErrorCode, ResearchError
 from jesse_mcp.domain.identity import iso_utc, new_id
 from jesse_mcp.domain.ledger import Trial, family_of
@@ -201,8 +201,9 @@ class ExperimentRunner:
 
     def _count(self, plan: Plan, run_id: str | None, outcome: EngineOutcome | None) -> None:
         if plan.counted:
-            shape = self._shape(tuple(sorted(plan.run.source.items())))
-            self._ledger.record(_trial(plan, shape, run_id, outcome))
+            strategies = tuple(sorted({route.strategy for route in plan.run.request.routes}))
+            shapes = self._shape(tuple(sorted(plan.run.source.items())), strategies)
+            self._ledger.record(_trial(plan, shapes, run_id, outcome))
 
 
 def _benchmark(plan: Plan) -> dict[str, Any] | None:
@@ -233,11 +234,14 @@ def _outcome_warnings(outcome: EngineOutcome) -> tuple[str, ...]:
     return tuple(warnings)
 
 
-def _shape(files: tuple[tuple[str, str], ...]) -> str:
-    return code_shape(dict(files))
+def _shape(files: tuple[tuple[str, str], ...], strategies: tuple[str, ...]) -> tuple[str, dict[str, str]]:
+    """Of all the code, and of each of these strategies."""
+    return code_shape(dict(files)), strategy_shapes(dict(files), strategies)
 
 
-def _trial(plan: Plan, shape: str, run_id: str | None, outcome: EngineOutcome | None) -> Trial:
+def _trial(
+    plan: Plan, shapes: tuple[str, dict[str, str]], run_id: str | None, outcome: EngineOutcome | None
+) -> Trial:
     request = plan.run.request
     sharpe = None if outcome is None else outcome.metrics.get("sharpe_ratio")
     return Trial(
@@ -257,7 +261,8 @@ def _trial(plan: Plan, shape: str, run_id: str | None, outcome: EngineOutcome | 
         run_id=run_id,
         sharpe=sharpe if isinstance(sharpe, int | float) else None,
         daily_returns=None if outcome is None else _daily_returns(outcome),
-        code_shape=shape,
+        code_shape=shapes[0],
+        strategy_shapes=shapes[1],
     )
 
 

@@ -16,7 +16,7 @@ _PAGE = 1_000
 
 @dataclass(frozen=True)
 class TrialHistory:
-    """Of the families of some runs, and every family related by its code.
+    """Of the families of some runs, and every family with a strategy or a copy of one.
 
     Attributes:
         families: names of strategies, in alphabetical order.
@@ -75,16 +75,18 @@ def history_of(ledger: TrialLedger, records: Iterable[RunRecord], periods: int) 
 def _trials(ledger: TrialLedger, families: set[str]) -> list[tuple[Trial, NDArray[np.float64] | None]]:
     """Each once, its returns as an array: as Python numbers those of a large ledger would fill the memory."""
     found: dict[str, tuple[Trial, NDArray[np.float64] | None]] = {}
-    left = set(families)
-    while left:
-        family = min(left)
+    read: set[str] = set()
+    for family in sorted(families):
+        lineage = ledger.lineage(family)
+        if lineage <= read:
+            continue
+        read |= lineage
         offset = 0
         while page := ledger.entries(family, limit=_PAGE, offset=offset):
             for trial in page:
                 returns = None if not trial.daily_returns else np.array(trial.daily_returns)
                 found[trial.fingerprint] = (trial.model_copy(update={"daily_returns": None}), returns)
             offset += len(page)
-        left -= ledger.lineage(family) | {family}
     return list(found.values())
 
 

@@ -8,7 +8,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 from jesse_mcp.adapters.storage.database import Database
 from jesse_mcp.adapters.storage.encoding import from_text, pack_floats, to_text, unpack_floats
 from jesse_mcp.adapters.storage.tables import trials
-from jesse_mcp.domain.ledger import Trial, lineage_of
+from jesse_mcp.domain.ledger import FamilyCode, Trial, lineage_of
 
 
 class SqlTrialLedger:
@@ -23,6 +23,7 @@ class SqlTrialLedger:
             "parameters": to_text(entry.parameters, entry.trial_id),
             "market": to_text(entry.market, entry.trial_id),
             "daily_returns": returns,
+            "strategy_shapes": _shapes_text(entry),
         }
         with self._database.writing() as connection:
             statement = _insert_unless_counted(connection.dialect.name).values(values)
@@ -49,8 +50,22 @@ class SqlTrialLedger:
 
 
 def _lineage(connection: Connection, family: str) -> frozenset[str]:
-    query = select(trials.c.family, trials.c.code_shape).where(trials.c.code_shape.is_not(None)).distinct()
-    return lineage_of(family, [(row.family, row.code_shape) for row in connection.execute(query)])
+    query = select(trials.c.family, trials.c.code_shape, trials.c.strategy_shapes).distinct()
+    return lineage_of(
+        family,
+        [
+            FamilyCode(family=name, code_shape=shape, strategy_shapes=_shapes(text, name))
+            for name, shape, text in connection.execute(query)
+        ],
+    )
+
+
+def _shapes_text(entry: Trial) -> str | None:
+    return to_text(entry.strategy_shapes, entry.trial_id) if entry.strategy_shapes else None
+
+
+def _shapes(text: str | None, record_id: str) -> dict[str, str]:
+    return {} if text is None else from_text(text, record_id)
 
 
 def _related(connection: Connection, family: str | None) -> ColumnElement[bool]:
@@ -66,6 +81,9 @@ def _complete(connection: Connection, entry: Trial, values: dict[str, Any]) -> N
         connection.execute(counted.where(trials.c.run_id.is_(None)).values(found))
     if entry.code_shape is not None:
         connection.execute(counted.where(trials.c.code_shape.is_(None)).values(code_shape=entry.code_shape))
+    if entry.strategy_shapes:
+        shapes = {"strategy_shapes": values["strategy_shapes"]}
+        connection.execute(counted.where(trials.c.strategy_shapes.is_(None)).values(shapes))
 
 
 def _insert_unless_counted(dialect: str) -> Insert:
@@ -81,6 +99,7 @@ def _trial(row: Row[Any]) -> Trial:
     values = {name: value for name, value in row._mapping.items() if name != "seq"}
     values["parameters"] = from_text(row.parameters, row.trial_id)
     values["market"] = from_text(row.market, row.trial_id)
+    values["strategy_shapes"] = _shapes(row.strategy_shapes, row.trial_id)
     if row.daily_returns is not None:
         values["daily_returns"] = unpack_floats(row.daily_returns, row.trial_id)
     return Trial(**values)

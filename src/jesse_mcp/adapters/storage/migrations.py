@@ -46,7 +46,20 @@ def code_shapes(connection: Connection) -> None:
         index.create(connection, checkfirst=True)
 
 
-MIGRATIONS: tuple[Migration, ...] = (runs_and_jobs, trial_ledger, job_results, failed_runs, code_shapes)
+def strategy_shapes(connection: Connection) -> None:
+    columns = inspect(connection).get_columns(trials.name)
+    if not any(column["name"] == "strategy_shapes" for column in columns):
+        connection.execute(text("ALTER TABLE trials ADD COLUMN strategy_shapes TEXT"))
+
+
+MIGRATIONS: tuple[Migration, ...] = (
+    runs_and_jobs,
+    trial_ledger,
+    job_results,
+    failed_runs,
+    code_shapes,
+    strategy_shapes,
+)
 
 
 def version_of(connection: Connection) -> int:

@@ -95,6 +95,7 @@ trials = Table(
     Column("sharpe", Double),
     Column("daily_returns", LargeBinary),
     Column("code_shape", String(64)),
+    Column("strategy_shapes", Text),
     Index("ix_trials_family", "family", "created_at", "seq"),
     Index("ix_trials_code_shape", "code_shape", "family"),
 )
