@@ -442,6 +442,17 @@ async def test_degenerate_returns(desk: Desk, returns: tuple[float, ...], form: 
     assert not re.search(r"\b(nan|inf|NaN|Infinity)\b", shown)
 
 
+@pytest.mark.parametrize("form", ["json", "markdown"])
+@pytest.mark.parametrize("returns", [(1e150, -0.5, 1e150), (1e300, -0.5, *(0.1, -0.1) * 100), (0.1,)])
+async def test_absurd_numbers_are_still_read_and_one_is_singular(
+    desk: Desk, returns: tuple[float, ...], form: str
+) -> None:
+    answer = await desk.ask(source=SourceArguments(returns=returns), trials=2, format=form)
+    said = "\n".join((*answer.findings, answer.markdown or ""))
+    assert not re.search(r"[0-9,]{25}", said)
+    assert not re.search(r"\b1 (returns|closed trades) (other|are fewer than (two|30))", said)
+
+
 async def test_limits_say_since_when(desk: Desk) -> None:
     balances = [100.0, 110, 99, 88, 99, 105, 111, 100, 120, 108]
     profits = [5.0, -1, -1, -1, 4, -2, -2]

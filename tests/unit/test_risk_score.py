@@ -73,6 +73,28 @@ def test_the_scale_is_linear_between_its_thresholds() -> None:
         BY_NAME["max_drawdown"].score(math.nan)
 
 
+@pytest.mark.parametrize(
+    ("name", "value", "shown"),
+    [
+        ("max_drawdown", 0.0512, "5.1%"),
+        ("volatility_moved", 3.21, "321%"),
+        ("volatility_moved", 1e307, "1.00e+309%"),
+        ("volatility_moved", -1.5e20, "-1.50e+22%"),
+        ("years_moved", 1.234, "1.23"),
+        ("years_moved", 12_345.6, "12,346"),
+        ("years_moved", 6e300, "6e+300"),
+    ],
+)
+def test_a_value_is_written_so_that_it_can_be_read(name: str, value: float, shown: str) -> None:
+    assert BY_NAME[name].shown(value) == shown
+
+
+@settings(deadline=None)
+@given(st.sampled_from(CRITERIA), st.floats(allow_nan=False, allow_infinity=False))
+def test_no_value_is_a_page_of_digits(criterion: Criterion, value: float) -> None:
+    assert len(criterion.shown(value)) <= 15
+
+
 def test_the_best_and_the_worst_there_is() -> None:
     best, worst = risk_score(PERFECT, ENOUGH), risk_score(WORST, ENOUGH)
     assert (best.score, best.rating, best.caps, best.computed) == (100, "low", (), 1)
@@ -100,7 +122,9 @@ def test_classes(score: float, rating: str) -> None:
     [
         ({}, {"ruined": True}, "extreme", "everything was lost"),
         ({"max_drawdown": 0.9}, {}, "extreme", "counts as a total loss"),
-        ({}, {"periods": 29}, "high", "29 returns that are not zero are fewer than 30"),
+        ({}, {"periods": 29}, "high", "29 returns other than zero are fewer than 30"),
+        ({}, {"periods": 1}, "high", "1 return other than zero is fewer than 30"),
+        ({}, {"trades": 1}, "high", "1 closed trade is fewer than 30"),
         ({}, {"trades": 29}, "high", "29 closed trades are fewer than 30"),
         ({}, {"total_return": -0.2}, "high", "a loss of 20.0%"),
         ({}, {"total_return": -0.001}, "elevated", "a loss of 0.1%"),

@@ -8,8 +8,20 @@ flatter are of the periods that moved, see :func:`~jesse_mcp.analytics.risk_scor
 
 import math
 from dataclasses import dataclass
+from decimal import Decimal
 
 import numpy as np
+
+#: From here on a number is written with an exponent: nobody counts its digits.
+LEGIBLE = 1e9
+
+
+def percentage(value: float, decimals: int) -> str:
+    """A fraction as it is read; a very large one by its exponent."""
+    if abs(value) < LEGIBLE:
+        return f"{value:.{decimals}%}"
+    # A hundred times as much may leave the range of a float.
+    return f"{Decimal(value) * 100:.3g}%"
 
 
 @dataclass(frozen=True)
@@ -46,8 +58,8 @@ class Criterion:
     def shown(self, value: float) -> str:
         """A value of this criterion as it is written."""
         if self.fraction:
-            return f"{value:.1%}" if abs(value) < 0.1 else f"{value:.0%}"
-        return f"{value:,.3g}" if abs(value) < 1_000 else f"{value:,.0f}"
+            return percentage(value, 1 if abs(value) < 0.1 else 0)
+        return f"{value:,.0f}" if 1_000 <= abs(value) < LEGIBLE else f"{value:,.3g}"
 
     def score(self, value: float) -> float:
         """0 to 100 for a finite value.

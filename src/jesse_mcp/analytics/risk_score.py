@@ -212,17 +212,22 @@ def _of_sample(values: Mapping[str, float | None], circumstances: Circumstances)
     periods, trades, years = circumstances.periods, circumstances.trades, values["years_moved"]
     found = []
     if periods < ENOUGH_RETURNS:
-        found.append(Cap("high", f"{periods} returns that are not zero are fewer than {ENOUGH_RETURNS}"))
+        found.append(Cap("high", _fewer(periods, "return", ENOUGH_RETURNS, " other than zero")))
     if trades is None:
         found.append(Cap("high", "the source does not know of trades"))
     elif trades < ENOUGH_TRADES:
-        found.append(Cap("high", f"{trades} closed trades are fewer than {ENOUGH_TRADES}"))
+        found.append(Cap("high", _fewer(trades, "closed trade", ENOUGH_TRADES)))
     if years is None or years < SHORT_RECORD:
         length = "of unknown length" if years is None else f"of {years:.2f} years"
         found.append(Cap("elevated", f"a record {length} that moved is shorter than {SHORT_RECORD:g} years"))
     elif years < WHOLE_YEAR:
         found.append(Cap("moderate", f"a record of {years:.2f} years that moved is shorter than a year"))
     return found
+
+
+def _fewer(count: int, noun: str, least: int, which: str = "") -> str:
+    one = count == 1
+    return f"{count} {noun}{'' if one else 's'}{which} {'is' if one else 'are'} fewer than {least}"
 
 
 def _of_evidence(values: Mapping[str, float | None]) -> list[Cap]:

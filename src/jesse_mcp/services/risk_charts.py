@@ -6,6 +6,7 @@ from jesse_mcp.analytics.calendar_returns import calendar_returns
 from jesse_mcp.analytics.drawdowns import depths_of, unusable
 from jesse_mcp.analytics.measures import Floats, dispersion
 from jesse_mcp.analytics.return_series import ReturnSeries
+from jesse_mcp.analytics.risk_criteria import percentage
 from jesse_mcp.analytics.rolling import rolling
 from jesse_mcp.analytics.thinning import thinned
 from jesse_mcp.ports.reports import HeatCell, HeatTable, Histogram, LineChart, Panel
@@ -62,7 +63,8 @@ def rolling_chart(facts: RiskFacts) -> LineChart | str:
     count = len(series.returns)
     window = next((window for window in _WINDOWS if count >= 2 * window), None)
     if window is None:
-        return facts.sample.reason or f"{count} returns are fewer than two windows of {_WINDOWS[-1]}"
+        said = "1 return is" if count == 1 else f"{count} returns are"
+        return facts.sample.reason or f"{said} fewer than two windows of {_WINDOWS[-1]}"
     found = rolling(series.returns, window, series.periods_per_year)
     sharpe = np.array(found.sharpe_ratio, dtype=np.float64)
     volatility = np.array(found.volatility, dtype=np.float64)
@@ -77,8 +79,8 @@ def rolling_chart(facts: RiskFacts) -> LineChart | str:
         title=f"Rolling Sharpe ratio and volatility, {window} periods",
         description=(
             f"The annual Sharpe ratio of {window} successive periods was between {np.nanmin(sharpe):.2f} and "
-            f"{np.nanmax(sharpe):.2f}, the annual volatility between {np.nanmin(volatility):.1%} and "
-            f"{np.nanmax(volatility):.1%}."
+            f"{np.nanmax(sharpe):.2f}, the annual volatility between "
+            f"{percentage(float(np.nanmin(volatility)), 1)} and {percentage(float(np.nanmax(volatility)), 1)}."
         ),
         panels=(
             Panel("Sharpe ratio, annual", xs, sharpe[shown]),
@@ -104,13 +106,14 @@ def returns_chart(facts: RiskFacts) -> Histogram | str:
         for label, name in (("VaR 95 %", "var_95"), ("ES 95 %", "es_95"), ("ES 99 %", "es_99"))
         if (value := facts.returns[name].value) is not None
     )
-    said = ", ".join(f"{label} {-value:.2%}" for label, value in marks) or "no quantile could be computed"
+    said = ", ".join(f"{label} {percentage(-value, 2)}" for label, value in marks)
+    plural = "" if len(returns) == 1 else "s"
     return Histogram(
         name="returns",
         title="Returns of a period",
         description=(
-            f"{len(returns):,} returns from {low:.2%} to {high:.2%}, {int((returns == 0).sum()):,} of them "
-            f"zero; losses: {said}."
+            f"{len(returns):,} return{plural} from {percentage(low, 2)} to {percentage(high, 2)}, "
+            f"{int((returns == 0).sum()):,} of them zero; losses: {said or 'no quantile could be computed'}."
         ),
         edges=edges.astype(np.float64),
         counts=counts.astype(np.float64),

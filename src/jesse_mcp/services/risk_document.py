@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 
+from jesse_mcp.analytics.risk_criteria import percentage
 from jesse_mcp.analytics.risk_score import Part
 from jesse_mcp.domain.backtests import BacktestRequest
 from jesse_mcp.domain.runs import RunRecord
@@ -168,7 +169,7 @@ def _measures(title: str, facts: RiskFacts, *, of_trades: bool) -> TextTable:
         fraction = name in _FRACTIONS_OF_TRADES if of_trades else name not in _PLAIN
         value = measure.reason or "not computed"
         if measure.value is not None:
-            value = f"{measure.value:.2%}" if fraction else f"{measure.value:,.6g}"
+            value = percentage(measure.value, 2) if fraction else f"{measure.value:,.6g}"
         rows.append((name, value))
     return TextTable(title, ("Measure", "Value, or why there is none"), tuple(rows))
 
