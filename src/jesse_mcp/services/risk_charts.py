@@ -80,7 +80,8 @@ def rolling_chart(facts: RiskFacts) -> LineChart | str:
         description=(
             f"The annual Sharpe ratio of {window} successive periods was between {np.nanmin(sharpe):.2f} and "
             f"{np.nanmax(sharpe):.2f}, the annual volatility between "
-            f"{percentage(float(np.nanmin(volatility)), 1)} and {percentage(float(np.nanmax(volatility)), 1)}."
+            f"{percentage(float(np.nanmin(volatility)), 1)} and "
+            f"{percentage(float(np.nanmax(volatility)), 1)}."
         ),
         panels=(
             Panel("Sharpe ratio, annual", xs, sharpe[shown]),
