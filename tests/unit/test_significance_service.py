@@ -393,6 +393,29 @@ async def test_several_runs_are_compared_and_the_best_is_judged(desk: Desk) -> N
     assert found.overfitting["strategies"] == 3
 
 
+async def test_comparing_few_does_not_hide_the_others_from_pbo(desk: Desk) -> None:
+    ids = [desk.run(noise(1, 0.001)), desk.run(noise(2, 0.0005))]
+    for seed in range(3, 33):
+        desk.count(noise(seed))
+    few, one = await desk.result(*ids), await desk.result(ids[0])
+    assert few.overfitting == one.overfitting
+    assert few.overfitting["strategies"] == 32
+    assert len(few.comparison["runs"]) == 2
+    assert not any("pbo is of" in finding for finding in few.findings)
+
+
+async def test_pbo_says_which_trials_it_leaves_out(desk: Desk) -> None:
+    ids = [desk.run(noise(1, 0.001)), desk.run(noise(2, 0.0005))]
+    for seed in range(3, 33):
+        desk.count(noise(seed), start=START + 400 * DAY)
+    found = await desk.result(*ids)
+    assert found.overfitting["strategies"] == 2
+    assert (
+        "pbo is of 2 strategies only: the ledger has 30 more trials, of other days, without returns that "
+        "vary, or equal to one of these"
+    ) in found.findings
+
+
 async def test_runs_of_other_days_share_none(desk: Desk) -> None:
     ids = [desk.run(noise(1)), desk.run(noise(2, 0.001), start=START + 1_000 * DAY)]
     found = await desk.result(*ids)

@@ -103,7 +103,8 @@ def gathered(
     resamples = max(_FEWEST_RESAMPLES, min(_RESAMPLES, _MOST_DRAWS // max(1, len(returns))))
     several = len(samples) > 1
     table = aligned(samples) if several else None if history is None else history.table
-    effective = None if table is None else effective_trials(table)
+    pool = _pool(table, history)
+    effective = None if pool is None else effective_trials(pool)
     return SignificanceEvidence(
         judged=judged,
         history=history,
@@ -113,12 +114,20 @@ def gathered(
         resamples=resamples,
         deflation=_deflation(arguments, judged, estimate, history, effective, undefined),
         effective=effective,
-        overfitting=_overfitting(table, arguments, history, undefined, pause),
+        overfitting=_overfitting(pool, arguments, history, undefined, pause),
         comparison=(
             compared(samples, table, arguments, resamples, pause) if several and table is not None else None
         ),
         undefined=undefined,
     )
+
+
+def _pool(table: NDArray[np.float64] | None, history: TrialHistory | None) -> NDArray[np.float64] | None:
+    """Among which the best was chosen: the trials of the same days in the ledger, when they are more."""
+    known = None if history is None else history.table
+    if known is None or (table is not None and table.shape[1] > known.shape[1]):
+        return table
+    return known
 
 
 def _benchmark(arguments: SignificanceArguments, judged: Sample) -> float:

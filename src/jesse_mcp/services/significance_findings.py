@@ -26,6 +26,7 @@ def findings_of(
         *_on_history(found),
         *_on_likeness(found, selection),
         *_on_overfitting(found),
+        *_on_left_out(found),
         *_on_comparison(found),
     ]
 
@@ -157,6 +158,18 @@ def _on_overfitting(found: SignificanceEvidence) -> list[str]:
         f"of {pbo.strategies:,} strategies, the best in one half of the days was at or below the median in "
         f"the other half in {pbo.pbo:.0%} of {pbo.combinations:,} combinations, and lost money there in "
         f"{pbo.probability_of_loss:.0%}"
+    ]
+
+
+def _on_left_out(found: SignificanceEvidence) -> list[str]:
+    if found.overfitting is None or found.history is None:
+        return []
+    missing = found.history.count - found.overfitting.strategies
+    if missing <= 0:
+        return []
+    return [
+        f"pbo is of {found.overfitting.strategies:,} strategies only: the ledger has {missing:,} more "
+        "trials, of other days, without returns that vary, or equal to one of these"
     ]
 
 
