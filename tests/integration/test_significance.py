@@ -31,7 +31,8 @@ def sharpe(returns: Floats) -> float:
 
 def deflated(returns: Floats, tried: list[Floats], trials: int) -> tuple[float, float]:
     """Of Bailey & Lopez de Prado 2014, through scipy: the Sharpe ratio of luck, and the probability."""
-    variance = float(np.var([sharpe(one) for one in tried], ddof=1))
+    # At least that of trials without skill, Lo 2002.
+    variance = max(float(np.var([sharpe(one) for one in tried], ddof=1)), 1 / (len(returns) - 1))
     g, e = float(np.euler_gamma), math.e
     expected = (1 - g) * stats.norm.isf(1 / trials) + g * stats.norm.isf(1 / (trials * e))
     luck, found = math.sqrt(variance) * float(expected), sharpe(returns)
