@@ -286,6 +286,19 @@ async def test_the_caller_may_raise_the_number_of_trials_and_not_lower_it(desk: 
     assert more.selection["ledger_trials"] == 21
 
 
+async def test_the_same_returns_under_another_name_and_code_are_the_same_trials(desk: Desk) -> None:
+    best = noise(40, 0.001)
+    for seed in range(30):
+        desk.count(noise(seed), strategy="Old", shape="old")
+    desk.count(best, strategy="Old", shape="old")
+    desk.count(best, strategy="Later", shape="later", start=START + DAY)
+    found = await desk.result(desk.run(best * 2 + noise(41) * 0.01, strategy="New", shape="new"))
+    assert found.selection["families"] == ["New", "Old"]
+    assert found.selection["trials"] == 32
+    other = await desk.result(desk.run(noise(50, 0.001), strategy="Apart", shape="apart"))
+    assert other.selection["families"] == ["Apart"]
+
+
 async def test_a_new_name_does_not_start_anew(desk: Desk) -> None:
     for seed in range(30):
         desk.count(noise(seed), strategy="Old")

@@ -6,17 +6,24 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from jesse_mcp.analytics.sharpe_inference import why_no_sharpe
+from jesse_mcp.analytics.walk_forward import daily_returns
 from jesse_mcp.domain.backtests import BacktestRequest
 from jesse_mcp.domain.ledger import Trial, family_of
 from jesse_mcp.domain.runs import RunRecord
 from jesse_mcp.ports.records import TrialLedger
 
 _PAGE = 1_000
+#: The latest trials that are searched for returns like those of the runs: seconds, not minutes.
+_MOST_COMPARED = 5_000
+_ENOUGH_TO_COMPARE = 30
+#: Correlation of daily returns above which one strategy is taken for the other.
+_ALIKE = 0.999
 
 
 @dataclass(frozen=True)
 class TrialHistory:
-    """Of the families of some runs, and every family with a strategy or a copy of one.
+    """Of the families of some runs, those with nearly the same returns on the same days, and their lineages.
 
     Attributes:
         families: names of strategies, in alphabetical order.
@@ -45,13 +52,14 @@ def history_of(ledger: TrialLedger, records: Iterable[RunRecord], periods: int) 
         ResearchError: ``storage_failed``.
     """
     runs = list(records)
-    trials = _trials(ledger, {family_of(run.strategies) for run in runs})
     days = {_days(run) for run in runs}
     own = {run.fingerprint for run in runs}
+    families = {family_of(run.strategies) for run in runs}
+    families |= _families_alike(ledger, [_returns(run) for run in runs], days)
+    trials = _trials(ledger, families)
     same: list[NDArray[np.float64]] = []
     series: list[NDArray[np.float64]] = []
     overlapping = 0
-    families: set[str] = {family_of(run.strategies) for run in runs}
     for trial, returns in trials:
         families.add(trial.family)
         if trial.fingerprint not in own and any(
@@ -70,6 +78,51 @@ def history_of(ledger: TrialLedger, records: Iterable[RunRecord], periods: int) 
         table=np.column_stack(same) if same else None,
         overlapping=overlapping,
     )
+
+
+def families_alike(ledger: TrialLedger, returns: NDArray[np.float64]) -> frozenset[str]:
+    """Families among the latest trials with nearly these returns, on whatever days. Blocks.
+
+    Raises:
+        ResearchError: ``storage_failed``.
+    """
+    return frozenset(_families_alike(ledger, [returns], None))
+
+
+def _families_alike(
+    ledger: TrialLedger, series: list[NDArray[np.float64]], days: set[tuple[int, int]] | None
+) -> set[str]:
+    """Of trials on one of these ``days`` whose returns, as many, correlate by more than :data:`_ALIKE`."""
+    found: set[str] = set()
+    wanted = [(len(one), unit) for one in series if (unit := _unit(one)) is not None]
+    for offset in range(0, _MOST_COMPARED if wanted else 0, _PAGE):
+        page = ledger.entries(None, limit=_PAGE, offset=offset)
+        for trial in page:
+            if trial.daily_returns is None or trial.family in found:
+                continue
+            if days is not None and (trial.start_ms, trial.end_ms) not in days:
+                continue
+            lengths = [unit for length, unit in wanted if length == len(trial.daily_returns)]
+            own = _unit(np.array(trial.daily_returns)) if lengths else None
+            if own is not None and any(float(own @ unit) > _ALIKE for unit in lengths):
+                found.add(trial.family)
+        if len(page) < _PAGE:
+            break
+    return found
+
+
+def _unit(returns: NDArray[np.float64]) -> NDArray[np.float64] | None:
+    """Deviations from the mean with length one, whose products are correlations; few say nothing."""
+    if len(returns) < _ENOUGH_TO_COMPARE or why_no_sharpe(returns) is not None:
+        return None
+    scaled = returns / np.abs(returns).max()
+    centred = scaled - scaled.mean()
+    unit: NDArray[np.float64] = centred / np.linalg.norm(centred)
+    return unit
+
+
+def _returns(run: RunRecord) -> NDArray[np.float64]:
+    return daily_returns(np.array([point.balance for point in run.outcome.equity], dtype=np.float64))
 
 
 def _trials(ledger: TrialLedger, families: set[str]) -> list[tuple[Trial, NDArray[np.float64] | None]]:
