@@ -223,6 +223,7 @@ async def test_a_steady_profit(desk: Desk) -> None:
     assert answer.findings[0] == f"the risk is low: {answer.score:.1f} of 100 points (more is safer)"
     assert answer.findings[-1] == "a warning of the run"
     assert answer.report["trials"] == 1
+    assert any("1 experiment was counted" in said for said in answer.findings)
     assert answer.report["span"] == "2024-01-01T00:00Z to 2026-03-11T00:00Z"
 
 
@@ -271,6 +272,8 @@ async def test_the_evidence_is_that_of_the_significance_test(desk: Desk, others:
 
 async def test_the_more_was_tried_the_less_it_is_worth(desk: Desk) -> None:
     run_id = desk.run(noise(1, mean=0.001))
+    answer = await desk.ask(run_id, trials=10_000, format="markdown")
+    assert "10,000 distinct experiments were counted" in str(answer.markdown)
     few, many = await desk.report(run_id), await desk.report(run_id, trials=10_000)
     assert few["measures"]["deflated_sharpe_ratio"] > many["measures"]["deflated_sharpe_ratio"]
     assert parts(few)["deflated_sharpe_moved"]["earned"] > parts(many)["deflated_sharpe_moved"]["earned"]

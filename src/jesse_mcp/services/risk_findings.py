@@ -27,6 +27,7 @@ def findings_of(facts: RiskFacts, limits: list[LimitRow]) -> tuple[str, ...]:
         _rating(facts),
         *(_breach(row) for row in limits if row["status"] == "breached"),
         *(f"the rating cannot be better than {cap.rating}: {cap.reason}" for cap in facts.score.caps),
+        *_tried(facts),
         *_idle(facts),
         *_weakest(facts),
         *_unchecked(limits),
@@ -62,6 +63,20 @@ def _rating(facts: RiskFacts) -> str:
     if score.uncapped is not None and score.uncapped > score.score:
         sentence += f"; its parts earned {score.uncapped:.1f}, caps took the rest"
     return sentence
+
+
+def _tried(facts: RiskFacts) -> list[str]:
+    """A reader of the report has not seen how often luck was asked."""
+    if facts.trials is None:
+        return ["nobody knows how many variants were tried before this one: the evidence is not deflated"]
+    what = "experiment was" if facts.trials == 1 else "distinct experiments were"
+    chance = facts.measures["deflated_sharpe_ratio"].value
+    said = f"{facts.trials:,} {what} counted with this code or given as tried"
+    if chance is None:
+        return [said]
+    return [
+        f"{said}; the chance that the Sharpe ratio is more than the luck of the best of them is {chance:.1%}"
+    ]
 
 
 def _idle(facts: RiskFacts) -> list[str]:
