@@ -299,6 +299,22 @@ async def test_the_same_returns_under_another_name_and_code_are_the_same_trials(
     assert other.selection["families"] == ["Apart"]
 
 
+async def test_returns_of_a_trial_handed_in_as_numbers_are_recognised(desk: Desk) -> None:
+    best = noise(40, 0.003)
+    for seed in range(20):
+        desk.count(noise(seed))
+    desk.run(best)
+    source = SourceArguments(returns=tuple(best.round(7).tolist()))
+    error = await desk.refused(source=source, trials=20)
+    assert error.code is ErrorCode.INVALID_ARGUMENT
+    assert "nearly these returns, of Mine: 21 experiments" in error.message
+    for trials in (None, 21):
+        found = await desk.result(source=source, trials=trials)
+        assert any("nearly these returns, of Mine: 21 experiments" in finding for finding in found.findings)
+    unknown = await desk.result(source=SourceArguments(returns=tuple(noise(50).tolist())), trials=1)
+    assert not any("the ledger has" in finding for finding in unknown.findings)
+
+
 async def test_a_new_name_does_not_start_anew(desk: Desk) -> None:
     for seed in range(30):
         desk.count(noise(seed), strategy="Old")

@@ -1,6 +1,7 @@
 """Whether a result is more than luck and selection: the ``significance_test`` use case."""
 
 import asyncio
+from dataclasses import replace
 from typing import Any
 
 from pydantic import Field
@@ -15,7 +16,7 @@ from jesse_mcp.services.significance_evidence import gathered
 from jesse_mcp.services.significance_report import SignificanceResult, report
 from jesse_mcp.services.significance_request import SignificanceArguments, check, invalid
 from jesse_mcp.services.stoppable import Checkpoint, stoppable
-from jesse_mcp.services.trial_history import TrialHistory, history_of
+from jesse_mcp.services.trial_history import TrialHistory, history_of, trials_alike
 
 KIND = "significance_test"
 #: Each holds a thread and its table of returns.
@@ -88,7 +89,7 @@ class SignificanceService:
         samples = [self._sources.load(source) for source in sources]
         records = [sample.record for sample in samples if sample.record is not None]
         if not records:
-            return samples, None
+            return [self._recognised(arguments, sample) for sample in samples], None
         history = history_of(self._ledger, records, max(len(record.outcome.equity) for record in records) - 1)
         if arguments.trials is not None and arguments.trials < history.count:
             raise invalid(
@@ -97,6 +98,22 @@ class SignificanceService:
                 f"give at least {history.count:,}, adding what was tried elsewhere, or leave trials out",
             )
         return samples, history
+
+    def _recognised(self, arguments: SignificanceArguments, sample: Sample) -> Sample:
+        """The returns of a trial that are handed in as numbers are still those of a trial."""
+        source = arguments.source
+        if source is None or source.market is not None:
+            return sample
+        families, count = trials_alike(self._ledger, sample.series.returns)
+        if not families:
+            return sample
+        known = f"the ledger has nearly these returns, of {', '.join(families)}: {count:,} experiments"
+        if arguments.trials is not None and arguments.trials < count:
+            raise invalid(
+                f"trials is {arguments.trials:,}, but {known}",
+                f"give the run_id of the run, or at least {count:,}",
+            )
+        return replace(sample, remarks=(*sample.remarks, known))
 
 
 async def _tested(

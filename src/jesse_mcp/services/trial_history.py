@@ -80,13 +80,17 @@ def history_of(ledger: TrialLedger, records: Iterable[RunRecord], periods: int) 
     )
 
 
-def families_alike(ledger: TrialLedger, returns: NDArray[np.float64]) -> frozenset[str]:
-    """Families among the latest trials with nearly these returns, on whatever days. Blocks.
+def trials_alike(ledger: TrialLedger, returns: NDArray[np.float64]) -> tuple[tuple[str, ...], int]:
+    """Families among the latest trials with nearly these returns, on whatever days, and their trials. Blocks.
+
+    Returns:
+        Names in alphabetical order, and how many distinct experiments count for them.
 
     Raises:
         ResearchError: ``storage_failed``.
     """
-    return frozenset(_families_alike(ledger, [returns], None))
+    families = _families_alike(ledger, [returns], None)
+    return tuple(sorted(families)), len(_trials(ledger, families))
 
 
 def _families_alike(
