@@ -161,15 +161,15 @@ def test_a_family_of_copies_owes_to_luck_what_trials_without_skill_do() -> None:
 
 
 @settings(max_examples=40, deadline=None)
-@given(st.integers(0, 1_000), st.integers(20, 60), st.floats(-1e6, 1e6), st.floats(0, 5))
+@given(st.integers(0, 1_000), st.integers(40, 80), st.floats(-1e6, 1e6), st.floats(0, 5))
 def test_one_absurd_trial_moves_luck_by_little(seed: int, trials: int, absurd: float, skill: float) -> None:
     generator = np.random.default_rng(seed)
     series = list(generator.normal(skill * generator.normal(size=(trials, 1)) * 0.1, 1, size=(trials, 40)))
     before = spread_of_trials(series, 40)
     after = spread_of_trials([*series, generator.normal(absurd, 1, 40)], 40)
     # At most the square of the fence, shared by all the trials.
-    assert after.variance <= 1.6 * before.variance
-    assert expected_maximum_sharpe(trials + 1, after.variance) <= 1.3 * expected_maximum_sharpe(
+    assert after.variance <= 2 * before.variance
+    assert expected_maximum_sharpe(trials + 1, after.variance) <= 1.45 * expected_maximum_sharpe(
         trials, before.variance
     )
 

@@ -592,6 +592,9 @@ def test_the_verdict_follows_the_thresholds(
     psr: float | None, p: float | None, dsr: float | None, pbo: float | None, verdict: str
 ) -> None:
     values: dict[str, Any] = {"psr": psr, "p_bootstrap": p, "dsr": dsr, "pbo": pbo, "confidence": 0.95}
+    few = significance_verdict(30, 30, strategies=9, **values)
+    assert few == ("significant" if verdict == "overfit" else verdict)
+    values["strategies"] = 10
     assert significance_verdict(30, 30, **values) == verdict
     assert significance_verdict(30, None, **values) == verdict
     assert significance_verdict(29, 30, **values) == "undecided"

@@ -9,12 +9,15 @@ SignificanceVerdict = Literal[
 ENOUGH_RETURNS = 30
 ENOUGH_TRADES = 30
 MAX_PBO = 0.5
+#: Among fewer, ranks are coarse, and the runs somebody happened to make are no selection.
+ENOUGH_STRATEGIES = 10
 
 THRESHOLDS = (
     f"undecided: fewer than {ENOUGH_RETURNS} returns or {ENOUGH_TRADES} closed trades; not_significant: the "
     "probabilistic Sharpe ratio is below confidence, or the bootstrap p-value of the mean above 1 - "
     "confidence; undecided: nobody knows the number of trials; explained_by_selection: the deflated Sharpe "
-    f"ratio is below confidence; overfit: pbo is above {MAX_PBO:g}; else significant"
+    f"ratio is below confidence; overfit: pbo is above {MAX_PBO:g}, of at least {ENOUGH_STRATEGIES} "
+    "strategies; else significant"
 )
 
 
@@ -39,6 +42,7 @@ def significance_verdict(
     p_bootstrap: float | None,
     dsr: float | None,
     pbo: float | None,
+    strategies: int,
     confidence: float,
 ) -> SignificanceVerdict:
     """By :data:`THRESHOLDS`; a ``pbo`` that is ``None`` speaks for nothing and against nothing.
@@ -48,6 +52,7 @@ def significance_verdict(
         p_bootstrap: one-sided, of the mean return.
         dsr: deflated Sharpe ratio.
         pbo: probability of backtest overfitting.
+        strategies: that it was found with.
     """
     if undecided(returns, trades) or psr is None or p_bootstrap is None:
         return "undecided"
@@ -57,4 +62,5 @@ def significance_verdict(
         return "undecided"
     if dsr < confidence:
         return "explained_by_selection"
-    return "overfit" if pbo is not None and pbo > MAX_PBO else "significant"
+    overfit = pbo is not None and pbo > MAX_PBO and strategies >= ENOUGH_STRATEGIES
+    return "overfit" if overfit else "significant"

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from jesse_mcp.analytics.significance_verdict import SignificanceVerdict, undecided
+from jesse_mcp.analytics.significance_verdict import ENOUGH_STRATEGIES, SignificanceVerdict, undecided
 from jesse_mcp.services.significance_evidence import UNKNOWN_TRIALS, SignificanceEvidence
 from jesse_mcp.services.significance_request import SignificanceArguments
 
@@ -158,6 +158,7 @@ def _on_overfitting(found: SignificanceEvidence) -> list[str]:
         f"of {pbo.strategies:,} strategies, the best in one half of the days was at or below the median in "
         f"the other half in {pbo.pbo:.0%} of {pbo.combinations:,} combinations, and lost money there in "
         f"{pbo.probability_of_loss:.0%}"
+        + ("" if pbo.strategies >= ENOUGH_STRATEGIES else ": too few strategies for the verdict to count it")
     ]
 
 

@@ -69,6 +69,7 @@ def report(
         p_bootstrap=None if mean is None else mean.p_bootstrap,
         dsr=selection["deflated_sharpe_ratio"],
         pbo=overfitting.get("pbo"),
+        strategies=0 if found.overfitting is None else found.overfitting.strategies,
         confidence=arguments.confidence,
     )
     comparison = _comparison(samples, found, undefined)
