@@ -261,7 +261,7 @@ def test_candles_from_a_terminal(shell: Shell) -> None:
 
 def test_the_demo_on_synthetic_candles(shell: Shell) -> None:
     shown = shell.run("demo").stdout
-    assert "connected to the MCP server: 21 tools" in shown
+    assert "connected to the MCP server: 26 tools" in shown
     assert "TrendFollowing on SYNTH-USDT 1h" in shown
     assert "says nothing about any market" in " ".join(shown.split())
     assert int(re.search(r"trades +│ +(\d+)", shown)[1]) > 0  # type: ignore[index]

@@ -117,6 +117,9 @@ def story(candles: Path) -> list[dict[str, Any]]:
         step("no blocks", "monte_carlo", run_id="$first", method="trades_shuffle", block_length=3),
         step("significance", "significance_test", run_ids=["$first", "$second"], wait_seconds=60),
         step("analysis", "analyze_results", run_id="$first", include=["trades", "drawdowns", "jesse"]),
+        step("losses", "var_calculation", run_id="$first", wait_seconds=60),
+        step("stress", "stress_test", run_id="$first", leverage=3, wait_seconds=60),
+        step("report", "risk_report", run_id="$first", limits={"max_drawdown": 0.1}),
         step(
             "batch",
             "backtest_batch",
