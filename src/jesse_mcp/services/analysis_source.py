@@ -21,7 +21,7 @@ from jesse_mcp.domain.model import Value
 from jesse_mcp.domain.runs import RunRecord
 from jesse_mcp.domain.timeframes import iso_minute, parse_date, timeframe_minutes
 from jesse_mcp.ports.records import RunStore
-from jesse_mcp.services.market_bars import MarketReader
+from jesse_mcp.services.market_bars import MarketBars, MarketReader
 
 DAYS_A_YEAR = 365.0
 MAX_POINTS = 2_000_000
@@ -155,11 +155,15 @@ class AnalysisSources:
             return self._of_market(arguments.market)
         raise _invalid("no source is given", f"give one of {', '.join(_NAMES)}")
 
-    def _of_market(self, market: MarketSource) -> Sample:
+    def market_bars(self, market: MarketSource) -> MarketBars:
+        """Bars of every symbol of a market, and their closes at the times all of them have.
+
+        Raises:
+            ResearchError: ``candles_missing``, ``invalid_argument`` naming the part of ``market``.
+        """
         symbols = tuple(parse_symbol(symbol) for symbol in market.symbols)
         if len(set(symbols)) != len(symbols):
             raise _invalid(f"market.symbols is {list(symbols)}", "name each symbol once")
-        weights = _weights(market.weights, symbols)
         exchange = self._exchange_name(market.exchange)
         keys = tuple(SeriesKey(exchange=exchange, symbol=symbol) for symbol in symbols)
         start, end = (
@@ -176,7 +180,13 @@ class AnalysisSources:
             raise _invalid(
                 f"market asks for more than {MAX_POINTS:,} bars", "give a longer timeframe or a shorter range"
             )
-        found = self._market.bars(keys, market.timeframe, start, end)
+        return self._market.bars(keys, market.timeframe, start, end)
+
+    def _of_market(self, market: MarketSource) -> Sample:
+        weights = _weights(market.weights, market.symbols)
+        found = self.market_bars(market)
+        minutes = timeframe_minutes(market.timeframe)
+        symbols, exchange = tuple(key.symbol for key in found.keys), found.keys[0].exchange
         returns = found.closes[1:] / found.closes[:-1] - 1
         label = f"{', '.join(symbols)} {market.timeframe} on {exchange}"
         ends = found.timestamps + minutes * 60_000
