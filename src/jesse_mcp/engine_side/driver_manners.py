@@ -8,6 +8,7 @@
 """
 
 import sys
+from email.utils import parsedate_to_datetime
 from typing import Any
 
 import jesse.config
@@ -22,11 +23,33 @@ _MINUTE_MS = 60_000
 _SERVED = {"Gate Spot": 9_990, "Gate USDT Perpetual": 9_990}
 
 
+class ExchangeClock:
+    """The time at the exchange, from the header ``Date`` of its answers.
+
+    ``latest_ms`` is when the last answer was made, epoch milliseconds in whole seconds; ``None`` before the
+    first, or when the last one does not say.
+    """
+
+    def __init__(self) -> None:
+        self.latest_ms: int | None = None
+
+    def read(self, response: Any, *_: Any, **__: Any) -> Any:
+        """Note the time of an answer, and hand it on."""
+        try:
+            moment = parsedate_to_datetime(response.headers.get("Date") or "")
+        except ValueError:
+            self.latest_ms = None
+        else:
+            self.latest_ms = int(moment.timestamp()) * 1000
+        return response
+
+
 class WellMannered:
     """Stands in for the ``requests`` module in a driver's module."""
 
-    def __init__(self, driver: Any) -> None:
+    def __init__(self, driver: Any, clock: ExchangeClock) -> None:
         self._driver = driver
+        self._clock = clock
 
     def __getattr__(self, name: str) -> Any:
         return getattr(requests, name)
@@ -47,6 +70,7 @@ class WellMannered:
         return {**params, "end": params["start"] + (self._driver.count - 1) * 60}
 
     def _checked(self, response: Any) -> Any:
+        self._clock.read(response)
         self._driver.validate_response(response)
         refuse_error_body(response)
         return response
@@ -76,21 +100,23 @@ def refuse_error_body(response: Any, *_: Any, **__: Any) -> Any:
     return response
 
 
-def teach(driver: Any) -> None:
-    """Change how ``driver`` talks to its exchange, for this process."""
+def teach(driver: Any) -> ExchangeClock:
+    """Change how ``driver`` talks to its exchange, for this process; what time its answers are of."""
+    clock = ExchangeClock()
     # Jesse's clock stands still outside of imports, and drivers ask up to it.
     jesse.config.config["app"]["trading_mode"] = "candles"
     for module in {
         sys.modules[kind.__module__] for kind in type(driver).__mro__ if "drivers" in kind.__module__
     }:
         if getattr(module, "requests", None) is requests:
-            module.requests = WellMannered(driver)  # type: ignore[attr-defined]
+            module.requests = WellMannered(driver, clock)  # type: ignore[attr-defined]
     session = getattr(driver, "session", None)
     if session is None:
-        return
-    session.hooks["response"].append(refuse_error_body)
+        return clock
+    session.hooks["response"] += [clock.read, refuse_error_body]
     for adapter in session.adapters.values():
         adapter.max_retries = Retry(total=0, read=False, respect_retry_after_header=False)
+    return clock
 
 
 def asked_from(driver: Any, start_ms: int) -> int:

@@ -8,7 +8,7 @@ from functools import partial
 from typing import Any
 
 from channel import Channel
-from driver_manners import asked_from, served_from, teach
+from driver_manners import ExchangeClock, asked_from, served_from, teach
 from exchange_failures import ExchangeFailure, classify
 from jesse.modes.import_candles_mode.drivers import drivers
 from jesse.services.historical_data import HistoricalCandleRange, HistoricalCandleRequest
@@ -29,10 +29,10 @@ def serve(channel: Channel, request: dict[str, Any]) -> dict[str, Any]:
         return {"event": "failed", **_no_driver(request["exchange"]).describe()}
     try:
         driver = drivers[request["exchange"]]()
-        teach(driver)
+        clock = teach(driver)
         if request["kind"] == "symbols":
             return {"event": "result", "symbols": sorted(set(driver.get_available_symbols()))}
-        pager = Pager(driver, request, channel.send)
+        pager = Pager(driver, request, channel.send, clock)
         return {"event": "result", **pager.run()}
     except Exception as error:  # noqa: BLE001 - drivers raise whatever their libraries raise
         return {"event": "failed", **classify(error).describe()}
@@ -45,8 +45,15 @@ def _no_driver(exchange: str) -> ExchangeFailure:
 class Pager:
     """Walks the ranges of one request."""
 
-    def __init__(self, driver: Any, request: dict[str, Any], send: Callable[[dict[str, Any]], None]) -> None:
+    def __init__(
+        self,
+        driver: Any,
+        request: dict[str, Any],
+        send: Callable[[dict[str, Any]], None],
+        clock: ExchangeClock,
+    ) -> None:
         self._driver = driver
+        self._clock = clock
         self._symbol: str = request["symbol"]
         self._ranges: list[list[int]] = request["ranges"]
         self._pace: float = driver.sleep_time * request["pace"]
@@ -67,7 +74,12 @@ class Pager:
                 self._page(start, first, [])
             for page_start, page_end, rows in self._walk(first, end):
                 self._page(page_start, page_end, rows)
-        return {"pages": self._pages, "listed_ms": listed, "seconds_waiting": self._waited}
+        return {
+            "pages": self._pages,
+            "listed_ms": listed,
+            "seconds_waiting": self._waited,
+            "exchange_ms": self._clock.latest_ms,
+        }
 
     def _page(self, start: int, end: int, rows: Rows) -> None:
         self._send({"event": "page", "start_ms": start, "end_ms": end, "rows": rows})
@@ -87,7 +99,9 @@ class Pager:
             rows = self._patiently(partial(self._believable, start))
             now = int(time.time() * 1000)
             page_end = min(start + self._driver.count * MINUTE_MS, end)
-            finished = [row for row in rows if start <= row[0] < end and row[0] + MINUTE_MS <= now]
+            # By the exchange's clock: by one that is ahead of it, a candle would be taken before its end.
+            closed = now if self._clock.latest_ms is None else self._clock.latest_ms
+            finished = [row for row in rows if start <= row[0] < end and row[0] + MINUTE_MS <= closed]
             answered = self._answered_until(page_end, finished, now)
             if answered <= start:
                 return

@@ -24,12 +24,14 @@ class CandlePage:
 class FetchSummary:
     """What a fetch found besides candles.
 
-    ``listed_ms`` is the first minute the exchange has, when it was looked for and known.
+    ``listed_ms`` is the first minute the exchange has, when it was looked for and known. ``exchange_ms`` is
+    the exchange's clock when it made its last answer, in whole seconds, when it says so.
     """
 
     pages: int
     listed_ms: int | None
     seconds_waiting: float
+    exchange_ms: int | None = None
 
 
 #: Awaited with each page in order of arrival; the page is safe when it returns.

@@ -45,7 +45,7 @@ class PageImporter:
 
         async def consume(page: CandlePage) -> None:
             nonlocal answered, candles
-            span = (self._answered_from(order.exchange, page), page.end_ms)
+            span = answered_span(order.exchange, page, int(self._now() * 1000))
             if span[0] < span[1]:
                 stored = await asyncio.to_thread(
                     self._store.append, order.key(symbol), page.candles, order.exchange, span
@@ -67,13 +67,17 @@ class PageImporter:
         missing = self._store.unanswered(order.key(symbol), order.start_ms, order.end_ms)
         return joined([one for one in missing if one[1] > kept_from])
 
-    def _answered_from(self, exchange: str, page: CandlePage) -> int:
-        """Nothing follows from the silence about minutes that the exchange no longer keeps."""
-        kept_from = kept_since(exchange, int(self._now() * 1000))
-        if kept_from is None:
-            return page.start_ms
-        first = int(page.candles[0, TIMESTAMP]) if len(page.candles) else page.end_ms
-        return max(page.start_ms, min(kept_from, first))
+
+def answered_span(exchange: str, page: CandlePage, now_ms: int) -> tuple[int, int]:
+    """The minutes a page says something of; empty when the start is not before the end.
+
+    Nothing follows from the silence about minutes that the exchange no longer keeps.
+    """
+    kept_from = kept_since(exchange, now_ms)
+    if kept_from is None:
+        return page.start_ms, page.end_ms
+    first = int(page.candles[0, TIMESTAMP]) if len(page.candles) else page.end_ms
+    return max(page.start_ms, min(kept_from, first)), page.end_ms
 
 
 def joined(ranges: list[tuple[int, int]]) -> list[tuple[int, int]]:

@@ -79,7 +79,10 @@ class EmbeddedMarketData:
                         await consume(_page(message))
                     case "result":
                         return FetchSummary(
-                            message["pages"], message["listed_ms"], message["seconds_waiting"]
+                            message["pages"],
+                            message["listed_ms"],
+                            message["seconds_waiting"],
+                            message["exchange_ms"],
                         )
                     case "failed":
                         raise _failure(message, exchange, symbol)
