@@ -29,13 +29,17 @@ from jesse_mcp.services.candle_import import CandleImportService
 from jesse_mcp.services.candle_pull import CandlePullService
 from jesse_mcp.services.candle_quality import CandleQualityService
 from jesse_mcp.services.candles import CandleService
+from jesse_mcp.services.correlation import CorrelationService
 from jesse_mcp.services.engine_choice import EmbeddedBeside
 from jesse_mcp.services.experiments import ExperimentRunner
+from jesse_mcp.services.factor_analysis import FactorService
+from jesse_mcp.services.factor_universe import FactorMarket
 from jesse_mcp.services.jobs import JobService
 from jesse_mcp.services.market_bars import MarketReader
 from jesse_mcp.services.monte_carlo import MonteCarloService
 from jesse_mcp.services.optimization import OptimizationService
 from jesse_mcp.services.performance_analysis import PerformanceService
+from jesse_mcp.services.price_panel import PricePanels
 from jesse_mcp.services.risk_report import RiskReportService
 from jesse_mcp.services.runs import RunService
 from jesse_mcp.services.significance import SignificanceService
@@ -87,7 +91,13 @@ class Application:
             runs, MarketReader(candle_store), lambda name: resolve_exchange(name, self.catalog).name
         )
         self.performance = PerformanceService(self.analysis_sources, candle_store)
+        self.factors = FactorService(
+            self.analysis_sources,
+            FactorMarket(MarketReader(candle_store), lambda name: resolve_exchange(name, self.catalog).name),
+            self.jobs,
+        )
         self.significance = SignificanceService(self.analysis_sources, ledger, self.jobs)
+        self.correlations = CorrelationService(PricePanels(self.analysis_sources), self.jobs)
         self.risk_reports = RiskReportService(
             self.analysis_sources, ledger, TemplateRenderer(), ReportFiles(settings.home / "reports")
         )

@@ -11,6 +11,8 @@ from jesse_mcp.server import (
     backtest_tools,
     campaign_tools,
     candle_tools,
+    correlation_tools,
+    factor_tools,
     job_tools,
     monte_carlo_tools,
     performance_tools,
@@ -65,9 +67,11 @@ def build_server(application: Application) -> FastMCP:
         monte_carlo_tools,
         performance_tools,
         significance_tools,
+        factor_tools,
         stress_tools,
         value_at_risk_tools,
         risk_report_tools,
+        correlation_tools,
         job_tools,
     ):
         tools.register(server, application)
