@@ -71,7 +71,7 @@ def failure(database: Database) -> ResearchError:
 
 def test_nothing_is_touched_before_the_first_use(path: Path, database: Database) -> None:
     assert not path.parent.exists()
-    assert versions(database) == [1, 2, 3, 4, 5, 6]
+    assert versions(database) == [1, 2, 3, 4, 5, 6, 7]
     assert path.exists()
 
 
@@ -115,7 +115,7 @@ def test_processes_open_a_file_one_after_the_other(path: Path, database: Databas
         impatient = Database.at(path, busy_seconds=0.05)
         assert "locked" in failure(impatient).message
         assert not path.exists()
-    assert versions(database) == [1, 2, 3, 4, 5, 6]
+    assert versions(database) == [1, 2, 3, 4, 5, 6, 7]
 
 
 def test_readers_and_the_writer_do_not_wait_and_references_hold(database: Database) -> None:
@@ -174,10 +174,10 @@ def _delete_then_fail(database: Database) -> None:
 def test_opening_again_migrates_nothing(database: Database) -> None:
     versions(database)
     database.close()
-    assert versions(database) == [1, 2, 3, 4, 5, 6]
+    assert versions(database) == [1, 2, 3, 4, 5, 6, 7]
     with database.writing() as connection:
         migrations.apply(connection, migrations.MIGRATIONS)
-    assert versions(database) == [1, 2, 3, 4, 5, 6]
+    assert versions(database) == [1, 2, 3, 4, 5, 6, 7]
 
 
 def test_migrated_and_declared_schema_agree(database: Database) -> None:
@@ -199,7 +199,7 @@ def test_an_older_file_is_brought_forward_with_its_rows(path: Path) -> None:
         connection.exec_driver_sql("ALTER TABLE jobs DROP COLUMN result")
     old_only.close()
     assert SqlTrialLedger(old).count() == 0
-    assert versions(old) == [1, 2, 3, 4, 5, 6]
+    assert versions(old) == [1, 2, 3, 4, 5, 6, 7]
     assert SqlJobStore(old).get(job.job_id) == job
     old.close()
 
@@ -223,7 +223,7 @@ def test_trials_of_before_have_no_shape_and_count_by_name(path: Path) -> None:
     assert ledger.lineage("Trend") == {"Trend"}
     assert not ledger.record(entry.model_copy(update={"trial_id": "u", "code_shape": "shape"}))
     assert [trial.code_shape for trial in ledger.entries("Trend")] == ["shape"]
-    assert versions(old) == [1, 2, 3, 4, 5, 6]
+    assert versions(old) == [1, 2, 3, 4, 5, 6, 7]
     old.close()
 
 
@@ -236,7 +236,7 @@ def test_a_migration_that_fails_changes_nothing(path: Path, database: Database) 
         pytest.fail("must not open")
     with contextlib.closing(sqlite3.connect(path)) as connection:
         assert connection.execute("SELECT count(*) FROM sqlite_master").fetchone() == (0,)
-    assert versions(database) == [1, 2, 3, 4, 5, 6]
+    assert versions(database) == [1, 2, 3, 4, 5, 6, 7]
 
 
 def test_a_schema_of_a_newer_version_is_refused_and_left_alone(database: Database, path: Path) -> None:
@@ -245,7 +245,7 @@ def test_a_schema_of_a_newer_version_is_refused_and_left_alone(database: Databas
     database.close()
     error = failure(database)
     assert "99" in error.message
-    assert error.details == {"schema_version": 99, "known_version": 6}
+    assert error.details == {"schema_version": 99, "known_version": 7}
     assert "upgrade" in str(error.hint)
 
 

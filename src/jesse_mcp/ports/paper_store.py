@@ -5,7 +5,7 @@ Every method raises ``storage_failed`` when the disk or the database refuses, an
 leases epoch seconds.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -133,12 +133,8 @@ class PaperStore(PaperResults, Protocol):
         """
         ...
 
-    def logged(self, session_id: str, after: int | None = None) -> Iterator[tuple[Minute, ...]]:
-        """The minutes logged, oldest first, a part at a time.
-
-        Args:
-            after: only minutes that begin at or after this.
-        """
+    def logged(self, session_id: str, from_ms: int, limit: int) -> tuple[Minute, ...]:
+        """Up to ``limit`` logged minutes from ``from_ms`` on, oldest first; none after the last."""
         ...
 
     def logged_through(self, session_id: str) -> int | None:
@@ -153,7 +149,10 @@ class PaperStore(PaperResults, Protocol):
         ...
 
     def holds(self, session_id: str, progress: PaperProgress) -> bool:
-        """Whether what is recorded at this place is what the step did."""
+        """Whether what the step did is recorded from this place on; more may be, as steps may be larger.
+
+        Whoever repeats everything compares the place it comes to with that of the session as well.
+        """
         ...
 
     def end(self, session_id: str, owner: str, end: PaperEnd) -> bool:

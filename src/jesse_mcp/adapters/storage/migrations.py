@@ -8,6 +8,7 @@ from collections.abc import Callable
 
 from sqlalchemy import Connection, func, inspect, select, text
 
+from jesse_mcp.adapters.storage.paper_tables import PAPER_TABLES
 from jesse_mcp.adapters.storage.tables import (
     failures,
     jobs,
@@ -52,6 +53,10 @@ def strategy_shapes(connection: Connection) -> None:
         connection.execute(text("ALTER TABLE trials ADD COLUMN strategy_shapes TEXT"))
 
 
+def paper_sessions(connection: Connection) -> None:
+    metadata.create_all(connection, tables=list(PAPER_TABLES))
+
+
 MIGRATIONS: tuple[Migration, ...] = (
     runs_and_jobs,
     trial_ledger,
@@ -59,6 +64,7 @@ MIGRATIONS: tuple[Migration, ...] = (
     failed_runs,
     code_shapes,
     strategy_shapes,
+    paper_sessions,
 )
 
 
