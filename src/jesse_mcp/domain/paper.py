@@ -1,5 +1,6 @@
 """Paper sessions: what one is started with, what it does minute by minute, and how it stands."""
 
+from collections.abc import Iterable
 from enum import StrEnum
 from typing import Any, Literal
 
@@ -16,12 +17,35 @@ from jesse_mcp.domain.backtests import (
 )
 from jesse_mcp.domain.candles import SeriesKey
 from jesse_mcp.domain.model import Value
-from jesse_mcp.domain.timeframes import MINUTE_MS
+from jesse_mcp.domain.timeframes import DAY_MS, MINUTE_MS, timeframe_minutes
 
 FeedName = Literal["exchange", "replay"]
 #: In which of Jesse's two simulators' order a minute is worked through: see ``PaperRequest.minute_order``.
 MinuteOrder = Literal["dense", "observed"]
-DAY_MS = 1_440 * MINUTE_MS
+#: The most minutes one step takes; its answer is as long.
+STEP_MINUTES = 1_440
+
+
+def minute_order_of(
+    feed: FeedName, start_ms: int, timeframes: Iterable[str], *, complete: bool
+) -> MinuteOrder:
+    """The ``PaperRequest.minute_order`` with which a session does what it should.
+
+    A replay does what the backtest of the same days does, which works in ``"dense"`` order when no minute is
+    missing. A live session has the hours of its exchange: Jesse counts candles from the start in ``"dense"``
+    order, which is by the clock only where a candle of every timeframe begins at the start.
+
+    Args:
+        start_ms: first minute traded, epoch milliseconds.
+        timeframes: of the routes and data routes.
+        complete: no minute is known to be missing in any series; of a live session nothing is known.
+
+    Raises:
+        ResearchError: ``invalid_argument`` for a timeframe Jesse does not have.
+    """
+    on_the_clock = all(start_ms % (timeframe_minutes(one) * MINUTE_MS) == 0 for one in timeframes)
+    as_the_backtest = feed == "replay" and start_ms % DAY_MS == 0
+    return "dense" if complete and (on_the_clock or as_the_backtest) else "observed"
 
 
 class PaperStatus(StrEnum):
@@ -113,7 +137,9 @@ class PaperOrder(Value):
     symbol: str
     side: str
     type: str
-    qty: float
+    qty: float = Field(
+        description="in units of the base currency, always positive; of one executed, what was"
+    )
     price: float | None
     reduce_only: bool
 

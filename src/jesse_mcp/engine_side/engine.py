@@ -26,7 +26,8 @@ from projects import load_strategies
 research: Any = importlib.import_module("jesse.research.backtest")
 
 _COLUMNS = 6
-_LOG_LINES = 200
+#: Lines of a log that are kept.
+LOG_LINES = 200
 
 
 class Capture:
@@ -43,28 +44,32 @@ class Capture:
             try:
                 result = simulator(*args, **kwargs)
             finally:
-                self.log = _last_log_lines()
-            self.equity = [
-                [int(time_ms), float(balance)]
-                for time_ms, balance in zip(
-                    store.app.daily_balance_timestamps, store.app.daily_balance, strict=True
-                )
-            ]
-            # From the strategies that ran: what they declare may depend on what they are told when they run.
-            self.hyperparameters = in_effect(
-                [(jh.get_class_name(route.strategy_name), route.strategy.hp) for route in router.routes]
-            )
+                self.log = log_text(store.logs.info)
+            self.keep()
             return result
 
         return simulate
 
+    def keep(self) -> None:
+        """What a simulation that has come to its end leaves besides its log."""
+        self.equity = daily_balances()
+        # From the strategies that ran: what they declare may depend on what they are told when they run.
+        self.hyperparameters = in_effect(
+            [(jh.get_class_name(route.strategy_name), route.strategy.hp) for route in router.routes]
+        )
 
-def _last_log_lines() -> str:
-    entries = sorted(store.logs.info[-_LOG_LINES:], key=lambda entry: entry["timestamp"])
+
+def daily_balances(first: int = 0) -> list[list[float]]:
+    """Epoch milliseconds and balance of each of Jesse's daily samples from the ``first`` on."""
+    times, balances = store.app.daily_balance_timestamps[first:], store.app.daily_balance[first:]
+    return [[int(time_ms), float(balance)] for time_ms, balance in zip(times, balances, strict=True)]
+
+
+def log_text(logged: list[dict[str, Any]]) -> str:
+    """What was logged last, a line each, with a first line that says so when it is not everything."""
+    entries = sorted(logged[-LOG_LINES:], key=lambda entry: entry["timestamp"])
     lines = [f"{jh.timestamp_to_time(e['timestamp'])[:19]} {e['message']}" for e in entries]
-    cut = (
-        [f"[cut: only the last {_LOG_LINES} entries were kept]"] if len(store.logs.info) > _LOG_LINES else []
-    )
+    cut = [f"[cut: only the last {LOG_LINES} entries were kept]"] if len(logged) > LOG_LINES else []
     return "\n".join([*cut, *lines])
 
 
@@ -117,22 +122,29 @@ def run(request: dict[str, Any], project: Path, capture: Capture) -> dict[str, A
     finally:
         research.simulator = original
     simulated = time.perf_counter()
-    metrics, undefined = _metrics(result["metrics"])
-    outcome = {
-        "metrics": metrics,
-        "undefined": undefined,
-        "trades": [_trade(trade) for trade in result.get("trades") or []],
-        "equity": capture.equity,
-        "hyperparameters": {str(name): scalar(value) for name, value in capture.hyperparameters.items()},
-        "engine": {"jesse": jesse_version, "python": platform.python_version(), "platform": sys.platform},
-        "log": capture.log,
-    }
+    outcome = outcome_of(result["metrics"], result.get("trades") or [], capture)
     outcome["timings"] = {
         "load": loaded - started,
         "simulate": simulated - loaded,
         "collect": time.perf_counter() - simulated,
     }
     return outcome
+
+
+def outcome_of(
+    raw_metrics: dict[str, Any], raw_trades: list[dict[str, Any]], capture: Capture
+) -> dict[str, Any]:
+    """The answer of a simulation as JSON, from what Jesse reports and what was kept of its store."""
+    metrics, undefined = _metrics(raw_metrics)
+    return {
+        "metrics": metrics,
+        "undefined": undefined,
+        "trades": [plain_trade(trade) for trade in raw_trades],
+        "equity": capture.equity,
+        "hyperparameters": {str(name): scalar(value) for name, value in capture.hyperparameters.items()},
+        "engine": {"jesse": jesse_version, "python": platform.python_version(), "platform": sys.platform},
+        "log": capture.log,
+    }
 
 
 def _candles(slices: list[dict[str, Any]]) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -189,7 +201,8 @@ _ORDER_FIELDS = (
 )
 
 
-def _trade(trade: dict[str, Any]) -> dict[str, Any]:
+def plain_trade(trade: dict[str, Any]) -> dict[str, Any]:
+    """A trade of Jesse's report as JSON."""
     return {
         "strategy": trade["strategy_name"],
         "exchange": trade["exchange"],

@@ -20,6 +20,14 @@ def forget_ourselves() -> None:
     sys.path[:] = [entry for entry in sys.path if entry != str(ours)]
 
 
+def write_project(project: Path, source: dict[str, str]) -> None:
+    """Write the files of ``source``, whose keys are relative POSIX paths, below ``project``."""
+    for relative, text in source.items():
+        path = project / relative
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text, encoding="utf-8")
+
+
 def load_strategies(project: Path, names: list[str]) -> dict[str, type[Any]]:
     """Import ``strategies.<Name>`` from the project and find each one's class."""
     sys.path.insert(0, str(project))

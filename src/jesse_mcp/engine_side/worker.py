@@ -13,7 +13,7 @@ import priming
 from channel import Channel, ChannelClosedError
 from confinement import allow_report, limit_memory, private_streams
 from failures import describe
-from projects import forget_ourselves
+from projects import forget_ourselves, write_project
 
 # Each beat costs the simulation a few milliseconds: the interpreter changes threads, twice.
 _FIRST_BEAT_SECONDS = 0.1
@@ -75,7 +75,11 @@ def serve_one_run(channel_descriptor: int, log_descriptor: int, *, prime: bool) 
         request = channel.receive()
     except ChannelClosedError:
         leave(0)
-    answer = _answer(channel, request)
+    try:
+        answer = _answer(channel, request)
+    except ChannelClosedError:
+        # Nobody is left to answer.
+        leave(0)
     # In portions: the server parses each between other work.
     trades = answer.pop("trades", [])
     for start in range(0, len(trades), _TRADES_PER_MESSAGE):
@@ -89,7 +93,11 @@ def serve_one_run(channel_descriptor: int, log_descriptor: int, *, prime: bool) 
 def _answer(channel: Channel, request: dict[str, Any]) -> dict[str, Any]:
     if request.get("kind", "backtest") == "backtest":
         return _execute(channel, request)
-    # Only here: it loads what no backtest needs.
+    # Only here: they load what no backtest needs.
+    if request["kind"] == "paper":
+        import paper
+
+        return paper.serve(channel, request)
     import market_data
 
     return market_data.serve(channel, request)
@@ -100,7 +108,7 @@ def _execute(channel: Channel, request: dict[str, Any]) -> dict[str, Any]:
     capture = engine.Capture()
     try:
         forget_ourselves()
-        _write_project(project, request["source"])
+        write_project(project, request["source"])
         os.chdir(project)
         limit_memory(request["memory_mb"], engine.mapped_bytes(request["candles"]))
         channel.send({"event": "started"})
@@ -110,13 +118,6 @@ def _execute(channel: Channel, request: dict[str, Any]) -> dict[str, Any]:
         allow_report()
         return {"event": "failed", "log": capture.log, **describe(error, project)}
     return {"event": "result", "trades": outcome.pop("trades"), "outcome": outcome}
-
-
-def _write_project(project: Path, source: dict[str, str]) -> None:
-    for relative, text in source.items():
-        path = project / relative
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text, encoding="utf-8")
 
 
 def _flush(stream: io.TextIOWrapper) -> None:

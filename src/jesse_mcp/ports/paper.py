@@ -32,17 +32,28 @@ class PaperProcess(Protocol):
     """
 
     async def step(self, minutes: Sequence[Minute]) -> PaperStep:
-        """Work through minutes, oldest first, each later than those before.
+        """Work through minutes, oldest first, each later than those before; at most ``STEP_MINUTES``.
 
-        A strategy that raises ends the session: the step says so and no further one is taken.
+        A strategy that raises ends the session: the step says so and no further one is taken. What happened
+        in the minute in which it raised is part of the step, but has no equity point.
+
+        Raises:
+            ResearchError: ``invalid_argument`` for minutes that cannot be; ``run_timeout`` when it takes too
+                long, after which nothing can be asked.
         """
         ...
 
-    async def set_leverage(self, leverage: int) -> None:
+    async def set_leverage(self, leverage: int) -> bool:
         """Use this leverage for positions opened from now on.
 
+        Jesse has one leverage for the account. With a position open, or with resting orders that would need
+        more than the balance, it comes into force as soon as that is over, before strategies decide again.
+
+        Returns:
+            Whether it is in force already.
+
         Raises:
-            ResearchError: ``invalid_argument`` on spot, or while a position is open that it would change.
+            ResearchError: ``invalid_argument`` on spot.
         """
         ...
 

@@ -13,6 +13,7 @@ from jesse_mcp.adapters.embedded.template_process import ENGINE_SIDE, TemplatePr
 from jesse_mcp.adapters.embedded.worker_process import Worker
 from jesse_mcp.domain.backtests import BacktestRequest, EngineOutcome, EngineRun, Trade
 from jesse_mcp.domain.errors import ErrorCode, ResearchError
+from jesse_mcp.domain.paper import PaperRequest
 from jesse_mcp.ports.engine import ProgressCallback
 
 
@@ -180,8 +181,18 @@ def run_message(run: EngineRun, project: Path, memory_mb: int) -> dict[str, Any]
         "project": str(project),
         "memory_mb": memory_mb,
         "source": run.source,
-        "start_ms": request.start_ms,
         "end_ms": request.end_ms,
+        **simulation(request),
+        "candles": [part.model_dump() for part in run.candles],
+        "fast_mode": request.fast_mode,
+        "pipeline": None if request.pipeline is None else request.pipeline.model_dump(),
+    }
+
+
+def simulation(request: BacktestRequest | PaperRequest) -> dict[str, Any]:
+    """What Jesse is to be set up for, the same for a run and a session; JSON."""
+    return {
+        "start_ms": request.start_ms,
         "config": _config(request),
         "routes": [
             {
@@ -196,14 +207,11 @@ def run_message(run: EngineRun, project: Path, memory_mb: int) -> dict[str, Any]
             {"exchange": d.exchange or request.exchange, "symbol": d.symbol, "timeframe": d.timeframe}
             for d in request.data_routes
         ],
-        "candles": [part.model_dump() for part in run.candles],
         "hyperparameters": request.hyperparameters,
-        "fast_mode": request.fast_mode,
-        "pipeline": None if request.pipeline is None else request.pipeline.model_dump(),
     }
 
 
-def _config(request: BacktestRequest) -> dict[str, Any]:
+def _config(request: BacktestRequest | PaperRequest) -> dict[str, Any]:
     config: dict[str, Any] = {
         "starting_balance": request.starting_balance,
         "fee": request.fee,
