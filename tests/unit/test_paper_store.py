@@ -260,6 +260,7 @@ def test_drawdown_is_from_the_highest_minute_and_the_starting_balance(store: Sql
     last = store.last_equity("mine")
     assert last is not None
     assert (last.timestamp, last.equity, last.unrealized_pnl) == (START + 4 * MINUTE, 900.0, 300.0)
+    assert last.max_drawdown == 0.5
 
 
 def test_equity_is_thinned_to_the_last_minute_of_each_bucket(store: SqlPaperStore) -> None:
@@ -324,7 +325,7 @@ def test_the_end_adds_what_closing_everything_made(store: SqlPaperStore) -> None
     last = store.last_equity("mine")
     assert last is not None
     assert (last.equity, last.unrealized_pnl) == (880.0, 0.0)
-    assert last.drawdown == pytest.approx(0.2)
+    assert last.drawdown == last.max_drawdown == pytest.approx(0.2)
     assert len(store.equity("mine")) == 3
 
 

@@ -111,12 +111,13 @@ class AlertDelivery(Value):
 
 
 class PaperEquityPoint(Value):
-    """Equity with its fall from the highest minute before; ``drawdown`` is a fraction, positive."""
+    """Equity with its fall from the highest minute before, and the deepest fall so far: positive fractions."""
 
     timestamp: int = Field(description="close of the minute")
     equity: float
     unrealized_pnl: float
     drawdown: float
+    max_drawdown: float
 
 
 class PaperEnd(Value):

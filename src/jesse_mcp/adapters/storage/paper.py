@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import Connection, func, insert, select, update
+from sqlalchemy import Connection, Row, func, insert, select, update
 
 from jesse_mcp.adapters.storage.database import Database
 from jesse_mcp.adapters.storage.encoding import from_model, to_model
@@ -12,6 +12,7 @@ from jesse_mcp.adapters.storage.paper_ownership import SqlPaperOwnership
 from jesse_mcp.adapters.storage.paper_reading import SqlPaperReading
 from jesse_mcp.adapters.storage.paper_rows import (
     add_new,
+    drawdown,
     error_text,
     event_values,
     found,
@@ -185,36 +186,40 @@ def _add_daily(connection: Connection, seq: int, first: int, daily: Sequence[tup
         connection.execute(insert(paper_daily), rows)
 
 
-def _add_equity(connection: Connection, row: Any, points: Sequence[PaperEquity]) -> None:
+def _add_equity(connection: Connection, row: Row[Any], points: Sequence[PaperEquity]) -> None:
     if not points:
         return
-    peak = _peak_before(connection, row, points[0].timestamp)
+    peak, deepest = _before(connection, row, points[0].timestamp)
     rows = []
     for point in points:
         peak = max(peak, point.equity)
-        rows.append({"session_seq": row.seq, "peak": peak, **point.model_dump()})
+        deepest = max(deepest, drawdown(point.equity, peak))
+        rows.append({"session_seq": row.seq, "peak": peak, "max_drawdown": deepest, **point.model_dump()})
     connection.execute(insert(paper_equity), rows)
 
 
-def _peak_before(connection: Connection, row: Any, timestamp: int) -> float:
+def _before(connection: Connection, row: Row[Any], timestamp: int) -> tuple[float, float]:
+    """The highest equity and the deepest drawdown before a minute; at first the starting balance."""
     query = (
-        select(paper_equity.c.peak)
+        select(paper_equity.c.peak, paper_equity.c.max_drawdown)
         .where(paper_equity.c.session_seq == row.seq, paper_equity.c.timestamp < timestamp)
         .order_by(paper_equity.c.timestamp.desc())
         .limit(1)
     )
-    peak = connection.execute(query).scalar()
-    if peak is not None:
-        return float(peak)
-    return to_model(PaperRequest, row.request, row.session_id).starting_balance
+    last = connection.execute(query).first()
+    if last is not None:
+        return last.peak, last.max_drawdown
+    return to_model(PaperRequest, row.request, row.session_id).starting_balance, 0.0
 
 
-def _end_equity(connection: Connection, row: Any, final: float) -> None:
+def _end_equity(connection: Connection, row: Row[Any], final: float) -> None:
     last = row.processed_through
     if last is None:
         return
-    peak = max(_peak_before(connection, row, last), final)
-    values = {"equity": final, "unrealized_pnl": 0.0, "peak": peak}
+    peak, deepest = _before(connection, row, last)
+    peak = max(peak, final)
+    deepest = max(deepest, drawdown(final, peak))
+    values = {"equity": final, "unrealized_pnl": 0.0, "peak": peak, "max_drawdown": deepest}
     where = (paper_equity.c.session_seq == row.seq, paper_equity.c.timestamp == last)
     connection.execute(update(paper_equity).where(*where).values(values))
 

@@ -10,6 +10,7 @@ from jesse_mcp.adapters.storage.database import Database
 from jesse_mcp.adapters.storage.encoding import to_model
 from jesse_mcp.adapters.storage.paper_rows import (
     ACTIVE,
+    drawdown,
     found,
     no_session,
     session_of,
@@ -163,7 +164,7 @@ class SqlPaperReading:
             if after is not None:
                 query = query.where(paper_equity.c.timestamp > after)
             rows = connection.execute(query.order_by(paper_equity.c.timestamp)).all()
-        points = [(r.timestamp, r.equity, r.unrealized_pnl, _drawdown(r.equity, r.peak)) for r in rows]
+        points = [(r.timestamp, r.equity, r.unrealized_pnl, drawdown(r.equity, r.peak)) for r in rows]
         return np.array(points, dtype=np.float64).reshape(-1, len(_FOUR))
 
     def last_equity(self, session_id: str) -> PaperEquityPoint | None:
@@ -201,6 +202,7 @@ def _points() -> Select[Any]:
         paper_equity.c.equity,
         paper_equity.c.unrealized_pnl,
         paper_equity.c.peak,
+        paper_equity.c.max_drawdown,
     )
 
 
@@ -209,10 +211,6 @@ def _point(row: Row[Any]) -> PaperEquityPoint:
         timestamp=row.timestamp,
         equity=row.equity,
         unrealized_pnl=row.unrealized_pnl,
-        drawdown=_drawdown(row.equity, row.peak),
+        drawdown=drawdown(row.equity, row.peak),
+        max_drawdown=row.max_drawdown,
     )
-
-
-def _drawdown(equity: float, peak: float) -> float:
-    # The peak is at least the starting balance, which is positive.
-    return 1.0 - equity / peak

@@ -145,6 +145,11 @@ def add_new(connection: Connection, table: Table, rows: Sequence[dict[str, Any]]
         connection.execute(sqlite.insert(table).on_conflict_do_nothing(), rows)
 
 
+def drawdown(equity: float, peak: float) -> float:
+    """A positive fraction. The peak is at least the starting balance, which is positive."""
+    return 1.0 - equity / peak
+
+
 def pack_candles(candles: CandleArray) -> bytes:
     return compress(np.ascontiguousarray(candles, dtype="<f8").tobytes())
 

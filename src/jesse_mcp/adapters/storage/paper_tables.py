@@ -89,7 +89,7 @@ paper_trades = Table(
     Column("record", Text, nullable=False),
 )
 
-# ``peak`` is the highest equity so far: a point knows its drawdown without those before it.
+# ``peak`` and ``max_drawdown`` are the highest so far: a point knows them without those before it.
 paper_equity = Table(
     "paper_equity",
     metadata,
@@ -98,6 +98,7 @@ paper_equity = Table(
     Column("equity", Double, nullable=False),
     Column("unrealized_pnl", Double, nullable=False),
     Column("peak", Double, nullable=False),
+    Column("max_drawdown", Double, nullable=False),
     sqlite_with_rowid=False,
 )
 
