@@ -210,7 +210,7 @@ def sample_of_run(record: RunRecord) -> Sample:
     if outcome.equity_missing_reason is not None:
         sample = Sample(label, empty_series(), reason=outcome.equity_missing_reason)
     else:
-        sample = _sample(label, balances, times, DAYS_A_YEAR, ())
+        sample = sample_of_balances(label, balances, times)
     return Sample(
         label=label,
         series=sample.series,
@@ -219,6 +219,11 @@ def sample_of_run(record: RunRecord) -> Sample:
         record=record,
         remarks=(*sample.remarks, *record.warnings),
     )
+
+
+def sample_of_balances(label: str, balances: NDArray[np.float64], times: NDArray[np.int64] | None) -> Sample:
+    """Daily balances, oldest first, shape (n,) both."""
+    return _sample(label, balances, times, DAYS_A_YEAR, ())
 
 
 def starting_balance(record: RunRecord) -> float:
