@@ -148,9 +148,10 @@ class Watcher:
             low, high = band(state.days)
             if not self._is_new(place, reached=not low <= value <= high, calm=low <= value <= high):
                 continue
+            side = "below" if value < low else "above"
             what = (
-                f"the return after {state.days} days is {value:.2%}, {'below' if value < low else 'above'} the "
-                f"{low:.2%} to {high:.2%} that are usual by run {self._thresholds[place].run_id}"
+                f"the return after {state.days} days is {value:.2%}, {side} the {low:.2%} to {high:.2%} that "
+                f"are usual by run {self._thresholds[place].run_id}"
             )
             self._tell(place, moment, value, what, low if value < low else high)
 
