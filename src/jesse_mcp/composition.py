@@ -30,7 +30,7 @@ from jesse_mcp.services.candle_pull import CandlePullService
 from jesse_mcp.services.candle_quality import CandleQualityService
 from jesse_mcp.services.candles import CandleService
 from jesse_mcp.services.correlation import CorrelationService
-from jesse_mcp.services.engine_choice import EmbeddedBeside
+from jesse_mcp.services.engine_choice import EmbeddedBeside, engine_for
 from jesse_mcp.services.experiments import ExperimentRunner
 from jesse_mcp.services.factor_analysis import FactorService
 from jesse_mcp.services.factor_universe import FactorMarket
@@ -38,6 +38,8 @@ from jesse_mcp.services.jobs import JobService
 from jesse_mcp.services.market_bars import MarketReader
 from jesse_mcp.services.monte_carlo import MonteCarloService
 from jesse_mcp.services.optimization import OptimizationService
+from jesse_mcp.services.pairs import PairsService
+from jesse_mcp.services.pairs_plan import PairsPlanner
 from jesse_mcp.services.performance_analysis import PerformanceService
 from jesse_mcp.services.price_panel import PricePanels
 from jesse_mcp.services.risk_report import RiskReportService
@@ -107,6 +109,15 @@ class Application:
         quality = CandleQualityService(candle_store)
         experiments = ExperimentRunner(self.engine, runs, ledger, quality, beside)
         self.backtests = BacktestService(planner, experiments, self.jobs)
+        self.pairs = PairsService(
+            PairsPlanner(candle_store, self.catalog),
+            experiments,
+            runs,
+            ledger,
+            quality,
+            self.jobs,
+            lambda: engine_for("embedded", self.engine, beside).identity(),
+        )
         campaigns = CampaignService(planner, experiments)
         self.batches = BatchService(campaigns, self.jobs)
         methods = OptunaSearchMethods()

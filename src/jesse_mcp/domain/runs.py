@@ -7,9 +7,12 @@ from pydantic import Field
 from jesse_mcp.domain.backtests import EngineOutcome
 from jesse_mcp.domain.model import Value
 
-#: Asked for by itself, a cell of a batch, tried by a search, or a run repeated: on altered candles, in a
-#: crisis, at higher costs.
-RunKind = Literal["backtest", "batch", "trial", "scenario"]
+#: Asked for by itself, a cell of a batch, tried by a search, a run repeated (on altered candles, in a crisis,
+#: at higher costs), or a pair: simulated here, or the same decisions executed by Jesse.
+RunKind = Literal["backtest", "batch", "trial", "scenario", "pairs"]
+
+#: Why a run of the kind ``pairs`` cannot be made again.
+NO_STRATEGY = "it is of pairs_backtest, whose decisions are no strategy that could be run on other candles"
 
 
 class RunRecord(Value):

@@ -14,7 +14,7 @@ import numpy as np
 from jesse_mcp.analytics.equity_paths import PathStatistics, path_statistics
 from jesse_mcp.domain.backtests import BacktestRequest, CandlePipeline, EngineOutcome
 from jesse_mcp.domain.errors import ErrorCode, ResearchError
-from jesse_mcp.domain.runs import RunRecord
+from jesse_mcp.domain.runs import NO_STRATEGY, RunRecord
 from jesse_mcp.ports.records import RunStore
 from jesse_mcp.services.backtest_plan import Plan
 from jesse_mcp.services.backtest_request import said_again
@@ -75,6 +75,8 @@ class CandleScenarios:
                 engine are no longer the same, and what planning raises.
         """
         request = BacktestRequest.model_validate(record.request)
+        if record.kind == "pairs":
+            raise _not_this_run(record, NO_STRATEGY, "resample it instead: method='returns_stationary'")
         if request.pipeline is not None:
             raise _not_this_run(record, "it is a run on altered candles itself", "give the run it repeats")
         first = pipeline_of(arguments, request)

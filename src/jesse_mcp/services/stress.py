@@ -231,7 +231,8 @@ class StressService:
 
 def _advice(arguments: StressArguments, impacts: list[CrisisImpact], sample: Sample) -> tuple[str, ...]:
     replayed = any(impact.basis != "measured" for impact in impacts)
-    if sample.record is not None and replayed and "crises" not in arguments.rerun:
+    repeatable = sample.record is not None and sample.record.kind != "pairs"
+    if repeatable and replayed and "crises" not in arguments.rerun:
         said = "rerun=['crises'] runs the strategy through the crises whose candles are stored"
         return (said, *sample.remarks)
     return sample.remarks

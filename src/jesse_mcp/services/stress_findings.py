@@ -107,7 +107,7 @@ def _on_fit(exposure: dict[str, Any] | None) -> list[str]:
     if fit < _WEAK_FIT:
         findings.append(
             f"the market explains {fit:.1%} of the variance of the returns: what rests on betas says little, "
-            "run it again over crises with rerun=['crises']"
+            "a backtest can be run again over crises with rerun=['crises']"
         )
     if observations < _FEW:
         findings.append(f"the betas are of {observations} returns only: their error is rough itself")

@@ -13,7 +13,7 @@ from jesse_mcp.analytics.crises import Crisis
 from jesse_mcp.analytics.shocks import largest_fall
 from jesse_mcp.domain.backtests import BacktestRequest, EngineChoice
 from jesse_mcp.domain.errors import ErrorCode, ResearchError
-from jesse_mcp.domain.runs import RunRecord
+from jesse_mcp.domain.runs import NO_STRATEGY, RunRecord
 from jesse_mcp.ports.records import RunStore
 from jesse_mcp.services.backtest_plan import Plan
 from jesse_mcp.services.backtest_request import BacktestArguments, said_again
@@ -142,6 +142,8 @@ def outcome_row(record: RunRecord) -> dict[str, Any]:
 
 def _same_again(campaign: Campaign, request: BacktestRequest, record: RunRecord) -> BacktestArguments:
     """The arguments of the run, on the engine that gives it the fingerprint it has."""
+    if record.kind == "pairs":
+        raise _refused(record, NO_STRATEGY, "leave rerun out: everything else is from its balances")
     if request.pipeline is not None:
         raise _refused(record, "it is a run on altered candles itself", "give the run it repeats")
     found = None
