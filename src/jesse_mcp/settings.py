@@ -78,6 +78,17 @@ class Settings(BaseSettings):
     run_timeout: float = Field(default=3600.0, gt=0, description="seconds one run may take")
     run_memory_mb: int = Field(default=4096, ge=64, description="memory one run may add, in MiB")
     prewarm: bool = Field(default=True, description="load Jesse when the server starts, not at the first run")
+    webhook_secret: SecretStr | None = Field(
+        default=None,
+        validation_alias="JESSE_MCP_WEBHOOK_SECRET",
+        description="signs the alerts of paper sessions that go to webhooks",
+    )
+    webhook_secret_file: Path | None = Field(
+        default=None, validation_alias="JESSE_MCP_WEBHOOK_SECRET_FILE", description="a file that holds it"
+    )
+    webhook_allow_private: bool = Field(
+        default=False, description="allow webhooks by http and to this machine and its networks"
+    )
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(
         default="INFO", description="what goes to standard error"
     )
@@ -109,6 +120,13 @@ class Settings(BaseSettings):
             raise ValueError("a token has neither spaces nor letters beyond ASCII: copy it anew")
         return value
 
+    @field_validator("webhook_secret")
+    @classmethod
+    def _is_long(cls, value: SecretStr | None) -> SecretStr | None:
+        if value is not None and len(value.get_secret_value()) < 16:
+            raise ValueError("a secret to sign with has at least 16 characters")
+        return value
+
     @field_validator("jesse_password")
     @classmethod
     def _is_text(cls, value: SecretStr | None) -> SecretStr | None:
@@ -123,7 +141,7 @@ class Settings(BaseSettings):
     def _secrets_from_files(cls, values: object) -> object:
         """``X_FILE`` stands for the content of that file; ``X`` itself wins."""
         if isinstance(values, dict):
-            for name in ("JESSE_PASSWORD", "JESSE_API_TOKEN"):
+            for name in ("JESSE_PASSWORD", "JESSE_API_TOKEN", "JESSE_MCP_WEBHOOK_SECRET"):
                 path = values.get(f"{name}_FILE")
                 if path and not values.get(name):
                     values[name] = _content(f"{name}_FILE", Path(path).expanduser())

@@ -12,7 +12,7 @@ from jesse_mcp.cli import demo, doctor, main
 from jesse_mcp.cli.client_config import configuration
 from jesse_mcp.settings import Settings, variable
 
-SECRET = "sentinel-51c0"  # noqa: S105  (a value to look for)
+SECRET = "sentinel-51c0-of-some-length"  # noqa: S105  (a value to look for)
 ADDRESS = "http://127.0.0.1:9000"
 
 
@@ -46,6 +46,9 @@ VALUES: dict[str, tuple[str, Any]] = {
     "run_timeout": ("12.5", 12.5),
     "run_memory_mb": ("100", 100),
     "prewarm": ("false", False),
+    "webhook_secret": (SECRET, SECRET),
+    "webhook_secret_file": ("/dev/null", Path("/dev/null")),
+    "webhook_allow_private": ("true", True),
     "log_level": ("debug", "DEBUG"),
 }
 
@@ -217,3 +220,13 @@ def test_the_demo_stays_on_this_machine() -> None:
     variables = demo.server_environment(Path("/somewhere"), {"JESSE_URL": ADDRESS, "X": "1"})
     assert variables["JESSE_MCP_ENGINE"] == "embedded"
     assert (variables["JESSE_MCP_HOME"], variables["X"]) == ("/somewhere/home", "1")
+
+
+def test_a_short_secret_of_webhooks_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("JESSE_MCP_WEBHOOK_SECRET", "sixteen-is-least")
+    assert Settings().webhook_secret is not None
+    monkeypatch.setenv("JESSE_MCP_WEBHOOK_SECRET", "fifteen-letters")
+    with pytest.raises(ValidationError) as caught:
+        Settings()
+    assert "16 characters" in str(caught.value)
+    assert "fifteen" not in str(caught.value)

@@ -28,7 +28,7 @@ _TRY_AGAIN = frozenset({408, 425, 429})
 IpAddress = ipaddress.IPv4Address | ipaddress.IPv6Address
 
 
-class _Refused(Exception):
+class _RefusedError(Exception):
     """An address that must not be asked."""
 
 
@@ -49,8 +49,8 @@ class HttpWebhooks:
     the body: a receiver that compares both and refuses old timestamps can tell it from a forgery and from a
     repetition. ``Idempotency-Key`` is the same for every attempt of an alert.
 
-    The host is resolved once and the connection made to an address that was looked at, so a name cannot change
-    its meaning in between. Redirects are not followed, and no proxy of the environment is used.
+    The host is resolved once and the connection made to an address that was looked at, so a name cannot
+    change its meaning in between. Redirects are not followed, and no proxy of the environment is used.
 
     Args:
         secret: signs; without one nothing is sent.
@@ -87,7 +87,7 @@ class HttpWebhooks:
         try:
             async with asyncio.timeout(self._timeout):
                 await self._target(url)
-        except (_Refused, OSError, TimeoutError) as error:
+        except (_RefusedError, OSError, TimeoutError) as error:
             raise ResearchError(
                 ErrorCode.INVALID_ARGUMENT,
                 f"webhook cannot be used: {_words(error)}",
@@ -106,7 +106,7 @@ class HttpWebhooks:
             async with asyncio.timeout(self._timeout):
                 target = await self._target(delivery.webhook)
                 status = await self._post(target, delivery, self._secret.get_secret_value().encode())
-        except _Refused as refused:
+        except _RefusedError as refused:
             return WebhookAttempt(str(refused), final=True)
         except (OSError, TimeoutError, httpx2.HTTPError) as error:
             return WebhookAttempt(_words(error))
@@ -143,33 +143,33 @@ class HttpWebhooks:
             return int(answer.status_code)
 
     async def _target(self, url: str) -> _Target:
-        """Where ``url`` leads. Raises ``_Refused``, ``OSError``."""
+        """Where ``url`` leads. Raises ``_RefusedError``, ``OSError``."""
         parts, port = self._split(url)
         name = parts.hostname or ""
         found = await asyncio.get_running_loop().getaddrinfo(name, port, proto=6)
         addresses = [ipaddress.ip_address(str(entry[4][0]).partition("%")[0]) for entry in found]
         if not addresses:
-            raise _Refused(f"{name} has no address")
+            raise _RefusedError(f"{name} has no address")
         if not self._allow_private and (inside := [one for one in addresses if not is_public(one)]):
-            raise _Refused(f"{name} is {inside[0]}, which is not an address on the internet")
+            raise _RefusedError(f"{name} is {inside[0]}, which is not an address on the internet")
         chosen = f"[{addresses[0]}]" if addresses[0].version == 6 else str(addresses[0])
         connect = parts._replace(netloc=f"{chosen}:{port}", fragment="")
         return _Target(connect.geturl(), parts.netloc, name)
 
     def _split(self, url: str) -> tuple[SplitResult, int]:
         if len(url) > MAX_URL or not url.isascii() or any(not " " < letter < "\x7f" for letter in url):
-            raise _Refused(f"it is longer than {MAX_URL} letters, or has spaces or letters beyond ASCII")
+            raise _RefusedError(f"it is longer than {MAX_URL} letters, or has spaces or letters beyond ASCII")
         try:
             parts = urlsplit(url)
             port = parts.port
         except ValueError as error:
-            raise _Refused(str(error)) from None
+            raise _RefusedError(str(error)) from None
         if parts.scheme != "https" and not (self._allow_private and parts.scheme == "http"):
-            raise _Refused(f"its scheme is {parts.scheme or 'missing'}, not https")
+            raise _RefusedError(f"its scheme is {parts.scheme or 'missing'}, not https")
         if not parts.hostname:
-            raise _Refused("it names no host")
+            raise _RefusedError("it names no host")
         if parts.username is not None or parts.password is not None:
-            raise _Refused("it holds a user name, which would end up in logs")
+            raise _RefusedError("it holds a user name, which would end up in logs")
         return parts, port or (443 if parts.scheme == "https" else 80)
 
 
