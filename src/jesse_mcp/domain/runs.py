@@ -8,8 +8,8 @@ from jesse_mcp.domain.backtests import EngineOutcome
 from jesse_mcp.domain.model import Value
 
 #: Asked for by itself, a cell of a batch, tried by a search, a run repeated (on altered candles, in a crisis,
-#: at higher costs), or a pair: simulated here, or the same decisions executed by Jesse.
-RunKind = Literal["backtest", "batch", "trial", "scenario", "pairs"]
+#: at higher costs), a pair: simulated here, or the same decisions executed by Jesse; or what a paper session did.
+RunKind = Literal["backtest", "batch", "trial", "scenario", "pairs", "paper"]
 
 #: Why a run of the kind ``pairs`` cannot be made again.
 NO_STRATEGY = "it is of pairs_backtest, whose decisions are no strategy that could be run on other candles"

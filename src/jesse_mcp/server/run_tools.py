@@ -17,10 +17,10 @@ def register(server: FastMCP, application: Application) -> None:
         strategy: Annotated[str | None, Field(description="only runs with this strategy")] = None,
         symbol: Annotated[str | None, Field(description="only runs that traded this symbol")] = None,
         kind: Annotated[
-            Literal["backtest", "batch", "trial", "scenario", "pairs", "any"],
+            Literal["backtest", "batch", "trial", "scenario", "pairs", "paper", "any"],
             Field(
                 description="asked for alone, cell of a batch, tried by a search, of monte_carlo, "
-                "stress_test, of pairs_backtest"
+                "stress_test, of pairs_backtest, of a paper session"
             ),
         ] = "backtest",
         limit: Annotated[int, Field(ge=1, le=200)] = 20,

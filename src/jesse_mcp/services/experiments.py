@@ -187,7 +187,7 @@ class ExperimentRunner:
             candle_hashes=plan.candle_hashes,
             outcome=outcome,
             benchmark=benchmark,
-            warnings=plan.warnings + candle_warnings + _outcome_warnings(outcome),
+            warnings=plan.warnings + candle_warnings + outcome_warnings(outcome),
         )
         self._runs.add(record)
         self._count(plan, record.run_id, outcome)
@@ -221,7 +221,8 @@ def _benchmark(plan: Plan) -> dict[str, Any] | None:
     return {"kind": "buy and hold, no fees, equal shares", **together, "symbols": held}
 
 
-def _outcome_warnings(outcome: EngineOutcome) -> tuple[str, ...]:
+def outcome_warnings(outcome: EngineOutcome) -> tuple[str, ...]:
+    """What has to be said beside the numbers of a run, from its outcome alone."""
     warnings = []
     if not outcome.trades:
         warnings.append("no trade was closed: Jesse computes no risk metrics for such a run")
