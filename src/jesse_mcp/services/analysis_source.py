@@ -22,6 +22,7 @@ from jesse_mcp.domain.runs import RunRecord
 from jesse_mcp.domain.timeframes import iso_minute, parse_date, timeframe_minutes
 from jesse_mcp.ports.records import RunStore
 from jesse_mcp.services.market_bars import MarketBars, MarketReader
+from jesse_mcp.services.pair_legs import decisions
 
 DAYS_A_YEAR = 365.0
 MAX_POINTS = 2_000_000
@@ -81,6 +82,11 @@ class Sample:
     record: RunRecord | None = None
     components: Components | None = None
     remarks: tuple[str, ...] = ()
+
+    @property
+    def decisions(self) -> int | None:
+        """Closed trades, both legs of a pair as one; ``None`` when the source does not know of trades."""
+        return None if self.trades is None else decisions(self.trades, self.record)
 
 
 def source_arguments(

@@ -26,6 +26,7 @@ from jesse_mcp.services.monte_carlo_request import (
     check_block_length,
     check_draws,
 )
+from jesse_mcp.services.pair_legs import joined_profits
 from jesse_mcp.services.resumption import awaited
 from jesse_mcp.services.stoppable import Checkpoint, stoppable
 
@@ -139,11 +140,15 @@ class _Sample(NamedTuple):
 
 def _sample(arguments: MonteCarloArguments, record: RunRecord, start: float) -> _Sample:
     outcome = record.outcome
-    return _profits(outcome, start) if arguments.method.startswith("trades") else _returns(outcome)
+    if not arguments.method.startswith("trades"):
+        return _returns(outcome)
+    if record.kind != "pairs":
+        return _profits(outcome, start, np.array([trade.pnl for trade in outcome.trades], dtype=np.float64))
+    found = _profits(outcome, start, joined_profits(outcome.trades))
+    return found._replace(remarks=("both legs of a pair are one trade here", *found.remarks))
 
 
-def _profits(outcome: EngineOutcome, start: float) -> _Sample:
-    profits = np.array([trade.pnl for trade in outcome.trades], dtype=np.float64)
+def _profits(outcome: EngineOutcome, start: float, profits: NDArray[np.float64]) -> _Sample:
     if not len(profits):
         return _Sample(profits, "the run closed no trade")
     explained = start + float(profits.sum())

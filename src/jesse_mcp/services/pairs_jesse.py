@@ -97,7 +97,10 @@ def jesse_plan(
         code_hash=source.code_hash,
         candle_hashes=hashes,
         fingerprint=hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest(),
-        warnings=("decisions come from pairs_backtest, Jesse executed them: it is no strategy of its own",),
+        warnings=(
+            "decisions come from pairs_backtest, Jesse executed them: it is no strategy of its own, and "
+            "every leg is a trade",
+        ),
         engine="embedded",
         # It is the simulated experiment once more.
         counted=False,

@@ -105,7 +105,7 @@ def measured(sample: Sample, history: TrialHistory | None, trials: int | None) -
     circumstances = Circumstances(
         ruined=lost_everything(sample),
         periods=len(moving(sample.series.returns)),
-        trades=None if table is None else len(table),
+        trades=sample.decisions,
         total_return=returns["total_return"].value,
     )
     return RiskFacts(

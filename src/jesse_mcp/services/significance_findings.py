@@ -40,7 +40,7 @@ def _on_verdict(
     level = f"{100 * arguments.confidence:g} %"
     match verdict:
         case "undecided":
-            trades = None if found.judged.trades is None else len(found.judged.trades)
+            trades = found.judged.decisions
             few = undecided(len(found.judged.series.returns), trades)
             why = found.judged.reason or few or found.undefined.get("deflated_sharpe_ratio", UNKNOWN_TRIALS)
             return f"undecided: {why}"

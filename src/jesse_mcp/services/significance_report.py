@@ -61,10 +61,9 @@ def report(
     selection = _selection(found, sharpe, undefined)
     overfitting = _overfitting(found)
     mean = found.mean
-    trades = None if judged.trades is None else len(judged.trades)
     verdict = significance_verdict(
         len(judged.series.returns),
-        trades,
+        judged.decisions,
         psr=found.psr,
         p_bootstrap=None if mean is None else mean.p_bootstrap,
         dsr=selection["deflated_sharpe_ratio"],
