@@ -45,8 +45,10 @@ def constant_columns(values: Floats) -> NDArray[np.bool_]:
     """
     if not len(values):
         return np.ones(values.shape[1], dtype=bool)
-    size = np.maximum(1.0, np.abs(values).max(axis=0))
-    return np.asarray(values.std(axis=0) <= _ROUNDING * size, dtype=bool)
+    largest = np.abs(values).max(axis=0)
+    size = np.where(largest > 0, largest, 1.0)
+    # Divided first, as squares of the raw values may leave the range of a float.
+    return np.asarray((values / size).std(axis=0) <= _ROUNDING * np.maximum(1.0, 1 / size), dtype=bool)
 
 
 def correlations(
