@@ -113,7 +113,7 @@ def long_short(prices: Floats, scores: Floats, positions: Positions) -> Floats:
     """
     returns = period_returns(prices)
     found = np.full(len(returns), np.nan)
-    ends = [*positions[1:].tolist(), len(returns)]
+    ends = np.append(positions, len(returns))[1:].tolist()
     for row, (start, end) in enumerate(zip(positions.tolist(), ends, strict=True)):
         ranked = np.flatnonzero(np.isfinite(scores[row]))
         if len(ranked) < MIN_RANKED:

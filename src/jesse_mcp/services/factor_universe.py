@@ -24,7 +24,7 @@ from jesse_mcp.services.market_bars import MarketReader
 from jesse_mcp.services.stoppable import Checkpoint
 
 #: A close older than this, or than half a period, is not the price of a moment.
-_OLDEST_MS = 3_600_000
+OLDEST_CLOSE_MS = 3_600_000
 _MAX_CELLS = 20_000_000
 _LEAST_FORMATION = 2
 _MOST_REMARKS = 5
@@ -103,7 +103,7 @@ class FactorMarket:
         return BuiltFactors(columns, _remarks(needed, prices[grid.lead :]))
 
     def _symbol(self, key: SeriesKey, grid: _Grid, with_value: bool) -> tuple[Floats, Floats | None]:
-        reach = max(min(grid.spacing_ms // 2, _OLDEST_MS), MINUTE_MS)
+        reach = max(min(grid.spacing_ms // 2, OLDEST_CLOSE_MS), MINUTE_MS)
         # The first moment takes its close from before it.
         rows = self._market.candles(key, int(grid.moments[0]) - reach, int(grid.moments[-1]))
         # A close, and what was traded, is known when its minute is over.
