@@ -86,7 +86,7 @@ class FeedNote:
     Attributes:
         kind: ``missing`` (a minute will not come), ``late`` (it came after it was given up), ``duplicate``,
             ``outage`` (nobody answers), ``recovered``, ``clock`` (this machine's clock is off), ``invalid``
-            (what came was no candle).
+            (what came was no candle), ``storage`` (the candle store refuses, or takes candles again).
     """
 
     kind: str

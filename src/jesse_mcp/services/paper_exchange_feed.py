@@ -1,10 +1,10 @@
 """Minutes of a paper session as an exchange closes them."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from dataclasses import dataclass, field
 
-from jesse_mcp.domain.candles import SeriesKey
+from jesse_mcp.domain.candles import CandleArray, SeriesKey
 from jesse_mcp.domain.errors import ErrorCode, ResearchError
 from jesse_mcp.domain.paper import PaperRequest
 from jesse_mcp.domain.timeframes import MINUTE_MS, iso_minute
@@ -22,7 +22,7 @@ _MEASURABLE_MS = 1_000
 _NOTEWORTHY_MS = 2_000
 #: Seconds. The clock of this machine may be set while it is waited for.
 _LONGEST_WAIT = MINUTE_MS / 1000 + 5
-_FIRST_RETRY, _LAST_RETRY = 1.0, 10.0
+_FIRST_RETRY, _LAST_RETRY = 1.0, 15.0
 _FIRST_BACKOFF, _LAST_BACKOFF = 2.0, 60.0
 
 #: What waiting does not help against.
@@ -75,7 +75,7 @@ class ExchangeFeed:
         self._clock = clock or Clock()
         self._timing = timing or FeedTiming()
 
-    async def batches(self, request: PaperRequest, from_ms: int) -> AsyncIterator[FeedBatch]:
+    async def batches(self, request: PaperRequest, from_ms: int) -> AsyncGenerator[FeedBatch]:
         """See the port.
 
         Raises:
@@ -85,32 +85,40 @@ class ExchangeFeed:
         book = MinuteBook(request.series, from_ms, int(self._timing.patience * 1000))
         session = _Polling(request, book, self._market_data, self._store, self._clock)
         retry, backoff = _FIRST_RETRY, _FIRST_BACKOFF
-        await self._wait_for_close(session)
-        while True:
+        while request.end_ms is None or book.next_ms < request.end_ms:
+            await self._wait_for_close(session)
             before = book.next_ms
             batch, failure = await session.poll()
             if batch.minutes or batch.notes or batch.through > before:
                 yield batch
-            if batch.ended:
-                return
             if failure is not None:
                 await self._clock.sleep(_pause(failure, backoff))
                 backoff = min(2 * backoff, _LAST_BACKOFF)
-                continue
-            backoff = _FIRST_BACKOFF
-            if book.next_ms > before:
+            elif book.next_ms > before:
+                retry, backoff = _FIRST_RETRY, _FIRST_BACKOFF
+            elif not await self._retry(session, retry):
                 retry = _FIRST_RETRY
-                await self._wait_for_close(session)
             else:
-                await self._clock.sleep(retry)
-                retry = min(2 * retry, _LAST_RETRY)
+                retry, backoff = min(2 * retry, _LAST_RETRY), _FIRST_BACKOFF
+        if from_ms >= book.next_ms:
+            yield FeedBatch((), (), self._clock.now_ms(), book.next_ms, ended=True)
 
     async def _wait_for_close(self, session: "_Polling") -> None:
         """Until the next minute is over at the exchange; not at all when it is, and not forever."""
-        due = session.next_close + int(self._timing.grace * 1000)
-        left = (due - session.exchange_now) / 1000
+        left = self._left(session, session.book.next_ms + MINUTE_MS)
         if left > 0:
             await self._clock.sleep(min(left, _LONGEST_WAIT))
+
+    async def _retry(self, session: "_Polling", pause: float) -> bool:
+        """Wait before a minute that is over is asked for again; false when another one is over by then."""
+        now = session.exchange_now - int(self._timing.grace * 1000)
+        left = self._left(session, now // MINUTE_MS * MINUTE_MS + MINUTE_MS)
+        await self._clock.sleep(min(pause, left))
+        return pause < left
+
+    def _left(self, session: "_Polling", close: int) -> float:
+        """Seconds until a minute that closes at ``close`` is asked for."""
+        return (close - session.exchange_now) / 1000 + self._timing.grace
 
 
 @dataclass
@@ -125,12 +133,11 @@ class _Polling:
     #: Own clock minus that of each exchange, milliseconds.
     skews: dict[str, int] = field(default_factory=dict)
     wrong: set[str] = field(default_factory=set)
+    #: What the store has not taken yet: series, candles, and the range that was answered for.
+    unsaved: list[tuple[SeriesKey, CandleArray, tuple[int, int]]] = field(default_factory=list)
+    full: bool = False
     #: Since when an exchange has not answered, by the own clock.
     outages: dict[str, int] = field(default_factory=dict)
-
-    @property
-    def next_close(self) -> int:
-        return self.book.next_ms + MINUTE_MS
 
     @property
     def exchange_now(self) -> int:
@@ -150,6 +157,7 @@ class _Polling:
         for failure in failures:
             if failure.code in _FINAL:
                 raise failure
+        await self._save(notes)
         now = self.exchange_now
         released = self.book.release(until, now, answered=not failures, limit=BATCH_MINUTES)
         end = self.request.end_ms
@@ -166,7 +174,7 @@ class _Polling:
         """The end of what is asked for. The next minute is asked for even when it seems not to be over: the
         answer tells what the time is at the exchange."""
         closed = self.exchange_now // MINUTE_MS * MINUTE_MS
-        until = min(max(closed, self.next_close), self.book.next_ms + BATCH_MINUTES * MINUTE_MS)
+        until = min(max(closed, self.book.next_ms + MINUTE_MS), self.book.next_ms + BATCH_MINUTES * MINUTE_MS)
         return until if self.request.end_ms is None else min(until, self.request.end_ms)
 
     async def _ask(
@@ -202,18 +210,34 @@ class _Polling:
             summary = await self.market_data.fetch(key.exchange, key.symbol, [(start, until)], consume)
         except ResearchError:
             # What arrived before a failure has arrived.
-            await self._take(place, key, pages, notes)
+            self._take(place, key, pages, notes)
             raise
         self._measure(key.exchange, summary.exchange_ms, notes)
-        await self._take(place, key, pages, notes)
+        self._take(place, key, pages, notes)
 
-    async def _take(self, place: int, key: SeriesKey, pages: list[CandlePage], notes: list[FeedNote]) -> None:
+    def _take(self, place: int, key: SeriesKey, pages: list[CandlePage], notes: list[FeedNote]) -> None:
         for page in pages:
             taken = self.book.take(place, page, self.exchange_now)
             notes.extend(taken.notes)
             span = answered_span(key.exchange, page, self.clock.now_ms())
             if self.store is not None and span[0] < span[1]:
-                await asyncio.to_thread(self.store.append, key, taken.candles, key.exchange, span)
+                self.unsaved.append((key, taken.candles, span))
+
+    async def _save(self, notes: list[FeedNote]) -> None:
+        """A store that refuses does not keep the session waiting, which has a log of its own."""
+        try:
+            while self.store is not None and self.unsaved:
+                key, candles, span = self.unsaved[0]
+                await asyncio.to_thread(self.store.append, key, candles, key.exchange, span)
+                del self.unsaved[0]
+        except ResearchError as failure:
+            if not self.full:
+                notes.append(self._note("storage", f"candles are not stored: {failure.message}"))
+            self.full = True
+        else:
+            if self.full:
+                notes.append(self._note("storage", "candles are stored again, those of meanwhile too"))
+            self.full = False
 
     def _measure(self, exchange: str, exchange_ms: int | None, notes: list[FeedNote]) -> None:
         """Compare the clocks. The answer was made within the second that it names."""

@@ -1,7 +1,7 @@
 """Stored candles as minutes of a paper session, as fast as they are taken or at a chosen speed."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from dataclasses import dataclass
 
 import numpy as np
@@ -49,7 +49,7 @@ class ReplayFeed:
         self._store = store
         self._clock = clock or Clock()
 
-    async def batches(self, request: PaperRequest, from_ms: int) -> AsyncIterator[FeedBatch]:
+    async def batches(self, request: PaperRequest, from_ms: int) -> AsyncGenerator[FeedBatch]:
         """See the port. The end is that of the request, or where the first series has no further candle.
 
         Raises:
