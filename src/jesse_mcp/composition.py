@@ -14,6 +14,7 @@ from jesse_mcp.adapters.storage.jobs import SqlJobStore
 from jesse_mcp.adapters.storage.ledger import SqlTrialLedger
 from jesse_mcp.adapters.storage.owner import owner_id, owner_is_dead
 from jesse_mcp.adapters.storage.runs import SqlRunStore
+from jesse_mcp.adapters.storage.token_file import TokenFile
 from jesse_mcp.adapters.strategies.catalog import load_catalog
 from jesse_mcp.backends import Backend, backend
 from jesse_mcp.domain.catalog import JesseCatalog
@@ -34,6 +35,7 @@ from jesse_mcp.services.engine_choice import EmbeddedBeside, engine_for
 from jesse_mcp.services.experiments import ExperimentRunner
 from jesse_mcp.services.factor_analysis import FactorService
 from jesse_mcp.services.factor_universe import FactorMarket
+from jesse_mcp.services.job_limits import JobLimits
 from jesse_mcp.services.jobs import JobService
 from jesse_mcp.services.market_bars import MarketReader
 from jesse_mcp.services.monte_carlo import MonteCarloService
@@ -42,12 +44,15 @@ from jesse_mcp.services.pairs import PairsService
 from jesse_mcp.services.pairs_plan import PairsPlanner
 from jesse_mcp.services.performance_analysis import PerformanceService
 from jesse_mcp.services.price_panel import PricePanels
+from jesse_mcp.services.readiness import ReadinessService
+from jesse_mcp.services.regimes import RegimeService
 from jesse_mcp.services.risk_report import RiskReportService
 from jesse_mcp.services.runs import RunService
 from jesse_mcp.services.significance import SignificanceService
 from jesse_mcp.services.strategies import StrategyService
 from jesse_mcp.services.stress import StressService
 from jesse_mcp.services.system import SystemService
+from jesse_mcp.services.tokens import TokenService
 from jesse_mcp.services.value_at_risk import VarService
 from jesse_mcp.services.walk_forward import WalkForwardService
 from jesse_mcp.settings import Settings
@@ -73,7 +78,8 @@ class Application:
         ledger = SqlTrialLedger(self._database)
         self.candles = _candle_service(candle_store, self.catalog)
         self.strategies = StrategyService(strategy_store, self.catalog)
-        self.jobs = JobService(jobs, owner_id(), owner_is_dead)
+        limits = JobLimits(settings.max_jobs_per_client, settings.max_queued_jobs)
+        self.jobs = JobService(jobs, owner_id(), owner_is_dead, limits=limits)
         self.candle_imports = CandleImportService(
             candle_store,
             self.backend.market_data,
@@ -104,6 +110,7 @@ class Application:
             self.analysis_sources, ledger, TemplateRenderer(), ReportFiles(settings.home / "reports")
         )
         self.var = VarService(self.analysis_sources, self.jobs)
+        self.regimes = RegimeService(self.analysis_sources, self.jobs)
         beside = _embedded_beside(self.backend)
         planner = BacktestPlanner(strategy_store, candle_store, self.catalog, self.engine, beside)
         quality = CandleQualityService(candle_store)
@@ -135,6 +142,9 @@ class Application:
         self.system = SystemService(
             __version__, settings.home, self.engine, candle_store, strategy_store, runs, jobs, ledger
         )
+        self.readiness = ReadinessService(
+            self.engine, settings.home, self._check_store, settings.min_free_disk_mb
+        )
         self._warming: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
@@ -152,6 +162,10 @@ class Application:
         with suppress(ResearchError):
             await self.backend.warm()
 
+    def _check_store(self) -> None:
+        with self._database.writing():
+            pass
+
     async def close(self) -> None:
         """Stop every job and every process. Idempotent."""
         if self._warming is not None:
@@ -166,6 +180,12 @@ def open_candle_service(settings: Settings) -> CandleService:
     """The candle service alone, for commands that need no engine."""
     make_home(settings.home)
     return _candle_service(backend(settings).candles, load_catalog())
+
+
+def open_tokens(settings: Settings) -> TokenService:
+    """Who may come in over HTTP. Touches nothing."""
+    given = None if settings.tokens is None else settings.tokens.get_secret_value()
+    return TokenService(TokenFile(settings.home / "tokens.json"), given)
 
 
 def make_home(home: Path) -> None:

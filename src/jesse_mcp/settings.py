@@ -1,13 +1,43 @@
 """Every setting, read from the environment once, in one place."""
 
+import ipaddress
 import os
+import re
 from pathlib import Path
-from typing import Literal, Self
+from typing import Annotated, Literal, Self
 from urllib.parse import urlsplit
 
 import platformdirs
-from pydantic import Field, SecretStr, field_validator, model_validator
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic import BeforeValidator, Field, SecretStr, field_validator, model_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+
+def _apart(value: object) -> object:
+    return (
+        tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
+    )
+
+
+#: Several values in one variable, apart by commas.
+Listed = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_apart)]
+#: A name or an address; a star may stand for what is before two names at least.
+_HOST = re.compile(r"(\*\.[a-z0-9-]+\.)?[a-z0-9]([a-z0-9.-]*[a-z0-9])?|[0-9a-f:]*:[0-9a-f:]+", re.IGNORECASE)
+#: What only matters to a server over HTTP.
+HTTP_ONLY = frozenset(
+    {
+        "host",
+        "port",
+        "stateless",
+        "allowed_hosts",
+        "allowed_origins",
+        "trusted_proxies",
+        "tokens",
+        "tokens_file",
+    }
+    | {f"jwt_{name}" for name in ("jwks_url", "issuer", "audience", "algorithm", "scope_claim")}
+    | {"rate_limit_enabled", "rate_limit_requests_per_minute", "max_jobs_per_client", "max_queued_jobs"}
+    | {"max_request_bytes", "request_timeout", "max_result_bytes", "min_free_disk_mb"}
+)
 
 
 class Settings(BaseSettings):
@@ -92,6 +122,71 @@ class Settings(BaseSettings):
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(
         default="INFO", description="what goes to standard error"
     )
+    log_format: Literal["text", "json"] = Field(
+        default="text",
+        validation_alias="LOG_FORMAT",
+        description="a line of text or a JSON object for every message",
+    )
+    log_file: Path | None = Field(
+        default=None, description="a file that gets the messages too, ten old ones of 10 MB are kept"
+    )
+    host: str = Field(
+        default="127.0.0.1",
+        description="address to serve HTTP on; one that is not this machine alone needs a token",
+    )
+    port: int = Field(default=8765, ge=0, le=65535, description="port to serve HTTP on; 0 picks a free one")
+    stateless: bool = Field(
+        default=False, description="no sessions over HTTP, so that a load balancer may send a call anywhere"
+    )
+    allowed_hosts: Listed = Field(
+        default=(),
+        description="names this server is called by over HTTP, such as desk.example.org, by commas",
+    )
+    allowed_origins: Listed = Field(
+        default=(), description="web pages that may call, such as https://desk.example.org, by commas"
+    )
+    trusted_proxies: Listed = Field(
+        default=(), description="addresses or networks whose X-Forwarded headers are believed, by commas"
+    )
+    tokens: SecretStr | None = Field(
+        default=None,
+        validation_alias="JESSE_MCP_TOKENS",
+        description="tokens beside those of `jesse-mcp token`: NAME:SCOPE+SCOPE:TOKEN, by spaces",
+    )
+    tokens_file: Path | None = Field(
+        default=None, validation_alias="JESSE_MCP_TOKENS_FILE", description="a file that holds them"
+    )
+    jwt_jwks_url: str | None = Field(
+        default=None, description="keys of whoever issues JWTs that are accepted; https, or on this machine"
+    )
+    jwt_issuer: str | None = Field(default=None, description="`iss` such a JWT must have")
+    jwt_audience: str | None = Field(default=None, description="`aud` such a JWT must have")
+    jwt_algorithm: Literal[
+        "RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "Ed25519"
+    ] = Field(default="RS256", description="the one algorithm such a JWT may be signed with")
+    jwt_scope_claim: str = Field(default="scope", description="claim of such a JWT that names its scopes")
+    rate_limit_enabled: bool | None = Field(
+        default=None,
+        validation_alias="RATE_LIMIT_ENABLED",
+        description="limit requests and jobs of a client over HTTP; unset means where tokens are asked for",
+    )
+    rate_limit_requests_per_minute: int = Field(
+        default=60,
+        ge=1,
+        le=100_000,
+        validation_alias="RATE_LIMIT_REQUESTS_PER_MINUTE",
+        description="requests of one client",
+    )
+    max_jobs_per_client: int = Field(default=8, ge=1, description="active jobs of one client")
+    max_queued_jobs: int = Field(default=100, ge=1, description="waiting jobs of all clients")
+    max_request_bytes: int = Field(default=2**22, ge=1024, le=2**22, description="longest request over HTTP")
+    request_timeout: float = Field(
+        default=30.0, gt=0, description="seconds a client may take to send a request over HTTP"
+    )
+    max_result_bytes: int = Field(default=2**20, ge=10_000, description="longest answer over HTTP")
+    min_free_disk_mb: int = Field(
+        default=512, ge=0, description="MiB of free disk below which /ready says no"
+    )
 
     @field_validator("log_level", mode="before")
     @classmethod
@@ -111,6 +206,47 @@ class Settings(BaseSettings):
         if address.port == 0:  # reading it checks the others
             raise ValueError("Port out of range 1-65535")
         return address.geturl().rstrip("/")
+
+    @field_validator("allowed_hosts")
+    @classmethod
+    def _are_hosts(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for host in value:
+            # A lone star would switch the protection off.
+            if not _HOST.fullmatch(host):
+                raise ValueError(f"{host!r} is no host: give names like desk.example.org or *.example.org")
+        return value
+
+    @field_validator("allowed_origins")
+    @classmethod
+    def _are_origins(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for origin in value:
+            address = urlsplit(origin)
+            plain = f"{address.scheme}://{address.netloc}" == origin and "@" not in origin
+            if (
+                address.scheme not in {"http", "https"}
+                or not plain
+                or not _HOST.fullmatch(address.hostname or "")
+            ):
+                raise ValueError(f"{origin!r} is no origin: give https://HOST or https://HOST:PORT")
+        return value
+
+    @field_validator("trusted_proxies")
+    @classmethod
+    def _are_networks(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for network in value:
+            if ipaddress.ip_network(network).prefixlen == 0:
+                raise ValueError(f"{network} is everybody: name the addresses of your proxies")
+        return value
+
+    @field_validator("jwt_jwks_url")
+    @classmethod
+    def _is_safe(cls, value: str | None) -> str | None:
+        if value is not None:
+            address = urlsplit(value)
+            here = address.hostname in {"127.0.0.1", "::1", "localhost"}
+            if not address.hostname or address.scheme not in ({"http", "https"} if here else {"https"}):
+                raise ValueError("give https://HOST/PATH: keys that come over plain HTTP may be anybody's")
+        return value
 
     @field_validator("jesse_api_token")
     @classmethod
@@ -141,7 +277,7 @@ class Settings(BaseSettings):
     def _secrets_from_files(cls, values: object) -> object:
         """``X_FILE`` stands for the content of that file; ``X`` itself wins."""
         if isinstance(values, dict):
-            for name in ("JESSE_PASSWORD", "JESSE_API_TOKEN", "JESSE_MCP_WEBHOOK_SECRET"):
+            for name in ("JESSE_PASSWORD", "JESSE_API_TOKEN", "JESSE_MCP_TOKENS", "JESSE_MCP_WEBHOOK_SECRET"):
                 path = values.get(f"{name}_FILE")
                 if path and not values.get(name):
                     values[name] = _content(f"{name}_FILE", Path(path).expanduser())
@@ -155,11 +291,21 @@ class Settings(BaseSettings):
             _check_cluster(self.ray_address)
         return self
 
+    @model_validator(mode="after")
+    def _has_whole_jwt(self) -> Self:
+        given = [self.jwt_jwks_url, self.jwt_issuer, self.jwt_audience]
+        if any(given) and not all(given):
+            raise ValueError(
+                "JESSE_MCP_JWT_JWKS_URL, JESSE_MCP_JWT_ISSUER and JESSE_MCP_JWT_AUDIENCE belong together: "
+                "set all of them or none"
+            )
+        return self
+
     @property
     def uses_dashboard(self) -> bool:
         return self.engine == "dashboard" or (self.engine == "auto" and self.jesse_url is not None)
 
-    @field_validator("home", "cache", "jesse_python")
+    @field_validator("home", "cache", "jesse_python", "log_file")
     @classmethod
     def _absolute(cls, value: Path | None) -> Path | None:
         return None if value is None else Path(os.path.abspath(value.expanduser()))  # noqa: PTH100
@@ -193,5 +339,8 @@ def _check_cluster(address: str | None) -> None:
 
 def variable(name: str) -> str:
     """The environment variable of a setting."""
-    of_others = name.lower().startswith("jesse_") or name.lower() == "ray_address"
+    of_others = name.lower().startswith(("jesse_", "rate_limit_")) or name.lower() in {
+        "ray_address",
+        "log_format",
+    }
     return name.upper() if of_others else f"JESSE_MCP_{name.upper()}"

@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import SecretStr
 
-from jesse_mcp.cli.log_output import SecretFreeFormatter, secrets_of
+from jesse_mcp.server.log_output import SecretFreeFormatter
+from jesse_mcp.server.secret_masking import SecretMask, secrets_of
 from jesse_mcp.settings import Settings
 
 PASSWORD = "correct horse/ä"  # noqa: S105
@@ -34,7 +35,7 @@ def settings() -> Settings:
 def test_secrets_become_stars(settings: Settings, message: str) -> None:
     stream = io.StringIO()
     handler = logging.StreamHandler(stream)
-    handler.setFormatter(SecretFreeFormatter(secrets_of(settings)))
+    handler.setFormatter(SecretFreeFormatter(SecretMask(secrets_of(settings))))
     record = logging.LogRecord("x", logging.INFO, "", 0, "%s", (message,), None)
     try:
         raise ValueError(message)
@@ -51,11 +52,11 @@ def test_secrets_become_stars(settings: Settings, message: str) -> None:
 def test_a_secret_within_another_does_not_save_the_rest(one: str, two: str) -> None:
     secrets = secrets_of(Settings(jesse_password=SecretStr(f"{one}{two}"), jesse_api_token=None))
     record = logging.LogRecord("x", logging.INFO, "", 0, "%s", (f"{one}{two}",), None)
-    text = SecretFreeFormatter(secrets).format(record).partition(": ")[2]
+    text = SecretFreeFormatter(SecretMask(secrets)).format(record).partition(": ")[2]
     assert set(text) == {"*"}
 
 
 def test_without_secrets_a_line_stays_as_it_is() -> None:
     record = logging.LogRecord("x", logging.INFO, "", 0, "hello", None, None)
     bare = Settings(jesse_password=None, jesse_api_token=None)
-    assert SecretFreeFormatter(secrets_of(bare)).format(record).endswith("INFO x: hello")
+    assert SecretFreeFormatter(SecretMask(secrets_of(bare))).format(record).endswith("INFO x: hello")

@@ -26,8 +26,16 @@ def bare(monkeypatch: pytest.MonkeyPatch) -> None:
 def secrets(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("JESSE_PASSWORD", SECRET)
     monkeypatch.setenv("JESSE_API_TOKEN", SECRET)
+    monkeypatch.setenv("JESSE_MCP_TOKENS", f"bot:read:{SECRET}")
 
 
+JWT = {
+    "jwks_url": "https://id.example.org/keys",
+    "issuer": "https://id.example.org",
+    "audience": "desk",
+    "algorithm": "ES256",
+    "scope_claim": "scp",
+}
 VALUES: dict[str, tuple[str, Any]] = {
     "home": ("/tmp/h", Path("/tmp/h")),  # noqa: S108
     "cache": ("/tmp/c", Path("/tmp/c")),  # noqa: S108
@@ -50,6 +58,25 @@ VALUES: dict[str, tuple[str, Any]] = {
     "webhook_secret_file": ("/dev/null", Path("/dev/null")),
     "webhook_allow_private": ("true", True),
     "log_level": ("debug", "DEBUG"),
+    "log_format": ("json", "json"),
+    "log_file": ("/tmp/l", Path("/tmp/l")),  # noqa: S108
+    "host": ("192.0.2.1", "192.0.2.1"),
+    "port": ("80", 80),
+    "stateless": ("true", True),
+    "allowed_hosts": ("a.example.org, *.example.com", ("a.example.org", "*.example.com")),
+    "allowed_origins": ("https://a.example.org:8443,", ("https://a.example.org:8443",)),
+    "trusted_proxies": ("10.0.0.0/8,::1", ("10.0.0.0/8", "::1")),
+    "tokens": (SECRET, SECRET),
+    "tokens_file": ("/dev/null", Path("/dev/null")),
+    **{f"jwt_{name}": (value, value) for name, value in JWT.items()},
+    "rate_limit_enabled": ("false", False),
+    "rate_limit_requests_per_minute": ("7", 7),
+    "max_jobs_per_client": ("2", 2),
+    "max_queued_jobs": ("3", 3),
+    "max_request_bytes": ("2048", 2048),
+    "request_timeout": ("1.5", 1.5),
+    "max_result_bytes": ("20000", 20_000),
+    "min_free_disk_mb": ("0", 0),
 }
 
 
@@ -63,6 +90,8 @@ def test_a_variable_is_read(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     text, value = VALUES[name]
     if name.endswith("_file"):  # the secret itself wins over its file
         monkeypatch.setenv(variable(name.removesuffix("_file")), SECRET)
+    for part in JWT if name.startswith("jwt_") else ():  # they belong together
+        monkeypatch.setenv(variable(f"jwt_{part}"), JWT[part])
     monkeypatch.setenv(variable(name), text)
     settings = Settings()
     found = getattr(settings, name)
@@ -138,6 +167,48 @@ FAULTS = {
     "no engine": ({"JESSE_MCP_ENGINE": "cloud"}, "invalid setting JESSE_MCP_ENGINE: ", "'cloud'"),
     "runs": ({"JESSE_MCP_DASHBOARD_RUNS": "0"}, "invalid setting JESSE_MCP_DASHBOARD_RUNS: ", "'0'"),
     "token": ({"JESSE_API_TOKEN": f"{SECRET} ö"}, "invalid setting JESSE_API_TOKEN: ", "ASCII"),
+    "star": (
+        {"JESSE_MCP_ALLOWED_HOSTS": "*"},
+        "invalid setting JESSE_MCP_ALLOWED_HOSTS: ",
+        "desk.example.org",
+    ),
+    "wide star": ({"JESSE_MCP_ALLOWED_HOSTS": "*.org"}, "invalid setting JESSE_MCP_ALLOWED_HOSTS: ", "*.org"),
+    "inner star": (
+        {"JESSE_MCP_ALLOWED_HOSTS": "a*.b.org"},
+        "invalid setting JESSE_MCP_ALLOWED_HOSTS: ",
+        "a*",
+    ),
+    "origin": (
+        {"JESSE_MCP_ALLOWED_ORIGINS": "desk.example.org"},
+        "invalid setting JESSE_MCP_ALLOWED_ORIGINS: ",
+        "https://HOST",
+    ),
+    "any origin": (
+        {"JESSE_MCP_ALLOWED_ORIGINS": "https://*"},
+        "invalid setting JESSE_MCP_ALLOWED_ORIGINS: ",
+        "https://HOST",
+    ),
+    "any proxy": ({"JESSE_MCP_TRUSTED_PROXIES": "*"}, "invalid setting JESSE_MCP_TRUSTED_PROXIES: ", "'*'"),
+    "all proxies": (
+        {"JESSE_MCP_TRUSTED_PROXIES": "0.0.0.0/0"},
+        "invalid setting JESSE_MCP_TRUSTED_PROXIES: ",
+        "everybody",
+    ),
+    "plain keys": (
+        {"JESSE_MCP_JWT_JWKS_URL": "http://id.example.org/keys"},
+        "invalid setting JESSE_MCP_JWT_JWKS_URL: ",
+        "https",
+    ),
+    "half a JWT": (
+        {"JESSE_MCP_JWT_JWKS_URL": "https://id.example.org/keys"},
+        "invalid settings: ",
+        "JESSE_MCP_JWT_AUDIENCE",
+    ),
+    "shared secret": (
+        {"JESSE_MCP_JWT_ALGORITHM": "HS256"},
+        "invalid setting JESSE_MCP_JWT_ALGORITHM: ",
+        "RS256",
+    ),
     "password": ({"JESSE_PASSWORD": f"{SECRET}\udcff"}, "invalid setting JESSE_PASSWORD: ", "UTF-8"),
     "no file": ({"JESSE_PASSWORD_FILE": "/nowhere/at-all"}, "invalid settings: ", "/nowhere/at-all"),
     "folder": ({"JESSE_API_TOKEN_FILE": "/"}, "invalid settings: ", "JESSE_API_TOKEN_FILE"),

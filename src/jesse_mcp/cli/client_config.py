@@ -8,7 +8,7 @@ from cyclopts import App
 from pydantic import SecretStr
 from rich.console import Console
 
-from jesse_mcp.settings import Settings, variable
+from jesse_mcp.settings import HTTP_ONLY, Settings, variable
 
 Client = Literal["claude-desktop", "claude-code", "cursor", "vscode", "generic"]
 
@@ -50,7 +50,9 @@ def configuration(client: Client, settings: Settings) -> dict[str, Any]:
     carried = {
         variable(name): str(value)
         for name, value in settings.model_dump(mode="json").items()
-        if name in settings.model_fields_set and value is not None and name not in _secrets(settings)
+        if name in settings.model_fields_set - HTTP_ONLY
+        and value is not None
+        and name not in _secrets(settings)
     }
     if carried:
         entry["env"] = carried
@@ -65,4 +67,8 @@ def _secrets(settings: Settings) -> list[str]:
 
 def _left_out(settings: Settings) -> list[str]:
     """Secrets that came by their variable: a configuration file is no place for them."""
-    return [variable(name) for name in _secrets(settings) if getattr(settings, f"{name}_file") is None]
+    return [
+        variable(name)
+        for name in _secrets(settings)
+        if name not in HTTP_ONLY and getattr(settings, f"{name}_file") is None
+    ]

@@ -26,6 +26,7 @@ def build_app() -> App:
         optimize,
         report,
         serve,
+        token,
         walk_forward,
     )
 
@@ -35,7 +36,7 @@ def build_app() -> App:
         version=__version__,
     )
     studies = (backtest, optimize, walk_forward, monte_carlo, report)
-    for module in (demo, doctor, serve, engine, candles, *studies, jobs, client_config):
+    for module in (demo, doctor, serve, token, engine, candles, *studies, jobs, client_config):
         module.register(app)
     return app
 

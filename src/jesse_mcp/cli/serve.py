@@ -14,18 +14,15 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from cyclopts import App, Parameter
 from rich.console import Console
 
-from jesse_mcp.cli.log_output import log_to_standard_error
 from jesse_mcp.domain.errors import ErrorCode, ResearchError
 from jesse_mcp.settings import Settings
 
 if TYPE_CHECKING:
     from fastmcp import FastMCP
 
-_DEFAULT_HOST = "127.0.0.1"
-_DEFAULT_PORT = 8765
 _STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
-#: Threads for what blocks; an import of a large file may hold one for minutes.
-_THREADS = 32
+#: For answers that are being given when a signal comes; jobs are ended whatever time it takes.
+_GRACE_SECONDS = 2
 
 
 def register(app: App) -> None:
@@ -35,8 +32,11 @@ def register(app: App) -> None:
 async def serve(
     *,
     transport: Literal["stdio", "http"] = "stdio",
-    host: Annotated[str | None, Parameter(help="for http, a loopback address; default: 127.0.0.1")] = None,
+    host: Annotated[
+        str | None, Parameter(help="for http, the address to listen on; default: 127.0.0.1")
+    ] = None,
     port: Annotated[int | None, Parameter(help="for http, 0 picks a free one; default: 8765")] = None,
+    stateless: Annotated[bool, Parameter(help="for http, without sessions", negative="")] = False,
 ) -> None:
     """Serve MCP: on stdio for a client that starts this command, or as streamable HTTP at /mcp.
 
@@ -46,19 +46,34 @@ async def serve(
         stdio or http.
     """
     settings = Settings()
-    listener = _listener(transport, host, port)
-    asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(_THREADS))
+    if transport == "http":
+        await _serve_http(_with_options(settings, host, port, stateless))
+        return
+    for given, option in (
+        (host is not None, "--host"),
+        (port is not None, "--port"),
+        (stateless, "--stateless"),
+    ):
+        if given:
+            raise _invalid(f"{option} means nothing on stdio", "add --transport http, or leave it out")
 
     from jesse_mcp.composition import Application
     from jesse_mcp.server.app import build_server
+    from jesse_mcp.server.http.asgi import THREADS
+    from jesse_mcp.server.log_output import set_up_logging
 
+    asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(THREADS))
     # After the framework is loaded, which sets up logging of its own.
-    log_to_standard_error(settings)
-    server = build_server(Application(settings))
-    if listener is None:
-        await _serve_stdio(server)
-    else:
-        await _serve_http(server, listener)
+    output = set_up_logging(settings)
+    try:
+        await _serve_stdio(build_server(Application(settings)))
+    finally:
+        await asyncio.to_thread(output.close)
+
+
+def _with_options(settings: Settings, host: str | None, port: int | None, stateless: bool) -> Settings:
+    changes = {"host": host, "port": port, "stateless": stateless or None}
+    return settings.model_copy(update={name: value for name, value in changes.items() if value is not None})
 
 
 async def _serve_stdio(server: "FastMCP") -> None:
@@ -102,25 +117,38 @@ def _copy(source: int, target: socket.socket) -> None:
         target.shutdown(socket.SHUT_WR)
 
 
-async def _serve_http(server: "FastMCP", listener: socket.socket) -> None:
+async def _serve_http(settings: Settings) -> None:
+    alone = _is_loopback(settings.host)
+    listener = _listener(settings, alone)
+
+    # Nobody on stdio waits for them.
+    import uvicorn
+
+    # Before it is told where it serves: whoever reads that may call at once.
+    import jesse_mcp.server.app  # noqa: F401
+    from jesse_mcp.server.http.asgi import AsgiApplication
+
+    app = AsgiApplication(settings, this_machine_only=alone)
+    config = uvicorn.Config(
+        app,
+        lifespan="on",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        ws="none",
+        # The application does that itself, whatever it is served by.
+        proxy_headers=False,
+        timeout_graceful_shutdown=_GRACE_SECONDS,
+    )
     host, port = listener.getsockname()[:2]
     shown = f"[{host}]" if ":" in host else host
     # Whoever reads the line may send a signal at once.
     _stop_gently()
     Console(stderr=True, highlight=False).print(f"serving MCP at http://{shown}:{port}/mcp", soft_wrap=True)
     with suppress(asyncio.CancelledError):
-        await server.run_http_async(
-            show_banner=False,
-            host=host,
-            port=port,
-            path="/mcp",
-            sockets=[listener],
-            # Said here, so that no variable of the environment can switch the protection off.
-            host_origin_protection=True,
-            allowed_hosts=[],
-            allowed_origins=[],
-            uvicorn_config={"log_config": None, "access_log": False},
-        )
+        await uvicorn.Server(config).serve(sockets=[listener])
+    if app.failure is not None:
+        raise app.failure
 
 
 def _stop_gently() -> None:
@@ -150,33 +178,35 @@ def _stop_gently() -> None:
     loop.add_signal_handler(signal.SIGHUP, signal.raise_signal, signal.SIGTERM)
 
 
-def _listener(transport: str, host: str | None, port: int | None) -> socket.socket | None:
-    """A listening socket, or ``None`` for stdio.
+def _listener(settings: Settings, alone: bool) -> socket.socket:
+    """A listening socket.
 
     Raises:
-        ResearchError: ``invalid_argument`` for an address that is not ours alone, or taken.
+        ResearchError: ``invalid_argument`` for an address that others reach without a token, or a taken one.
     """
-    if transport == "stdio":
-        given = "--host" if host is not None else "--port"
-        if (host, port) != (None, None):
-            raise _invalid(f"{given} means nothing on stdio", "add --transport http, or leave it out")
-        return None
-    host = _DEFAULT_HOST if host is None else host
-    port = _DEFAULT_PORT if port is None else port
-    if not _is_loopback(host):
-        raise _invalid(
-            f"refusing to listen on {host}: anyone who reaches it could run code here",
-            "use 127.0.0.1, and an SSH tunnel to reach it from elsewhere",
-        )
+    host, port = settings.host, settings.port
     if not 0 <= port <= 65535:
         raise _invalid(f"--port is {port}", "give 1 to 65535, or 0 for a free one")
+
+    from jesse_mcp.composition import open_tokens
+    from jesse_mcp.server.http.asgi import check_reach
+
+    try:
+        check_reach(settings, open_tokens(settings), this_machine_only=alone)
+    except ResearchError as error:
+        if alone or error.code is not ErrorCode.INVALID_ARGUMENT:
+            raise
+        raise _invalid(
+            f"refusing to listen on {host} without a token: anyone who reaches it could run code here",
+            "make one with `jesse-mcp token create NAME --scope read research`, or use 127.0.0.1",
+        ) from error
     address = "127.0.0.1" if host == "localhost" else host
     family = socket.AF_INET6 if ":" in address else socket.AF_INET
     try:
         return socket.create_server((address, port), family=family)
     except OSError as error:
         raise _invalid(
-            f"cannot listen on {host} port {port}: {os.strerror(error.errno or 0)}",
+            f"cannot listen on {host} port {port}: {error.strerror}",
             "give another --port, or 0 for a free one",
         ) from error
 

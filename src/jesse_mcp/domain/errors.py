@@ -17,6 +17,8 @@ class ErrorCode(StrEnum):
     SERIES_NOT_FOUND = "series_not_found"
     SYMBOL_UNKNOWN = "symbol_unknown"
     RATE_LIMITED = "rate_limited"
+    FORBIDDEN = "forbidden"
+    RESULT_TOO_LARGE = "result_too_large"
     EXCHANGE_BLOCKED = "exchange_blocked"
     EXCHANGE_UNAVAILABLE = "exchange_unavailable"
     EXCHANGE_UNREACHABLE = "exchange_unreachable"

@@ -1,9 +1,12 @@
 """The MCP server: an application behind tools."""
 
-from collections.abc import AsyncIterator
+import asyncio
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 
 from fastmcp import FastMCP
+from fastmcp.server.auth import AuthProvider
+from fastmcp.server.middleware import Middleware
 
 from jesse_mcp import __version__
 from jesse_mcp.composition import Application
@@ -17,6 +20,7 @@ from jesse_mcp.server import (
     monte_carlo_tools,
     pairs_tools,
     performance_tools,
+    regime_tools,
     risk_report_tools,
     run_tools,
     significance_tools,
@@ -25,7 +29,12 @@ from jesse_mcp.server import (
     system_tools,
     value_at_risk_tools,
 )
+from jesse_mcp.server.audit import AuditLog
+from jesse_mcp.server.authorisation import AuthorisationMiddleware
+from jesse_mcp.server.calls import CallObserver, CallRecorder, OriginLookup, local_origin
 from jesse_mcp.server.errors import ErrorMiddleware
+from jesse_mcp.server.result_limit import ResultLimitMiddleware
+from jesse_mcp.server.secret_masking import SecretMask, secrets_of
 
 INSTRUCTIONS = """\
 A research desk on the Jesse trading framework: real backtests of real strategies on stored candles.
@@ -39,23 +48,49 @@ Errors carry a code, a message, and a hint with the call that helps.
 """
 
 
-def build_server(application: Application) -> FastMCP:
-    """A server over ``application``, which starts and stops with it."""
+def build_server(
+    application: Application,
+    *,
+    origin: OriginLookup = local_origin,
+    auth: AuthProvider | None = None,
+    observers: Sequence[CallObserver] = (),
+    longest_result: int | None = None,
+) -> FastMCP:
+    """A server over ``application``, which starts and stops with it.
+
+    Args:
+        origin: who makes a call; by default the user of this machine.
+        auth: what checks tokens over HTTP.
+        observers: told of every call beside the audit log.
+        longest_result: bytes of an answer; ``None``: any number.
+    """
+    settings = application.settings
+    audit = AuditLog(settings.home / "logs" / "audit.jsonl", SecretMask(secrets_of(settings)))
 
     @asynccontextmanager
     async def lifespan(_: FastMCP) -> AsyncIterator[None]:
-        await application.start()
+        audit.start()
         try:
+            await application.start()
             yield
         finally:
             await application.close()
+            await asyncio.to_thread(audit.close)
 
+    middleware: list[Middleware] = [
+        CallRecorder(origin, [audit, *observers]),
+        ErrorMiddleware(),
+        AuthorisationMiddleware(origin),
+    ]
+    if longest_result is not None:
+        middleware.append(ResultLimitMiddleware(longest_result))
     server: FastMCP = FastMCP(
         "jesse-mcp",
         instructions=INSTRUCTIONS,
         version=__version__,
         lifespan=lifespan,
-        middleware=[ErrorMiddleware()],
+        auth=auth,
+        middleware=middleware,
         on_duplicate="error",
     )
     for tools in (
@@ -72,6 +107,7 @@ def build_server(application: Application) -> FastMCP:
         stress_tools,
         value_at_risk_tools,
         pairs_tools,
+        regime_tools,
         risk_report_tools,
         correlation_tools,
         job_tools,

@@ -1,15 +1,18 @@
 """Long work as jobs that survive the call that asked for them, and are never active without an owner."""
 
 import asyncio
+import json
 import logging
 import time
 from collections.abc import Awaitable, Callable, Coroutine
 from contextlib import suppress
 from typing import Any, TypeVar
 
+from jesse_mcp.domain.call_context import current_caller
 from jesse_mcp.domain.errors import ErrorCode, ResearchError
 from jesse_mcp.domain.jobs import Job, JobState
 from jesse_mcp.ports.records import JobStore
+from jesse_mcp.services.job_limits import JobLimits
 from jesse_mcp.services.own_job import JobReporter, OwnJob, Stop, Work
 
 __all__ = ["JobReporter", "JobService", "ProgressListener", "Work"]
@@ -37,6 +40,7 @@ class JobService:
         lease_seconds: how long a silent owner is believed to be alive.
         heartbeat_seconds: between renewals, and between looks for cancel requests of other processes.
         now: the clock, epoch seconds.
+        limits: how many jobs a client may have active here; ``None``: any number.
     """
 
     def __init__(
@@ -48,14 +52,18 @@ class JobService:
         lease_seconds: float = 30,
         heartbeat_seconds: float = 2,
         now: Callable[[], float] = time.time,
+        limits: JobLimits | None = None,
     ) -> None:
         self._store = store
+        self._limits = limits
         self._owner = owner
         self._owner_is_dead = owner_is_dead
         self._lease_seconds = lease_seconds
         self._heartbeat_seconds = heartbeat_seconds
         self._now = now
         self._own: dict[str, OwnJob] = {}
+        # Asked for, but not recorded yet: they count against the limits.
+        self._beginning: list[tuple[str, JobState]] = []
         self._tasks: set[asyncio.Task[Any]] = set()
         self._heart: asyncio.Task[None] | None = None
         self._closing = False
@@ -83,7 +91,8 @@ class JobService:
                 one and begin nothing.
 
         Raises:
-            ResearchError: ``job_lost`` when the server is stopping, ``storage_failed``.
+            ResearchError: ``job_lost`` when the server is stopping, ``rate_limited`` when the caller or the
+                server has too many, ``storage_failed``.
         """
         if self._heart is None:
             raise RuntimeError("JobService.submit before start: nothing would renew the job's lease")
@@ -93,7 +102,12 @@ class JobService:
                 f"the server is stopping and takes no {kind} job",
                 hint="submit the request again when the server is back",
             )
+        if not (join and self._is_active_here(kind, request)):
+            self._admit()
+        beginning = (current_caller.get().name, JobState.QUEUED)
+        self._beginning.append(beginning)
         launch = self._spawn(self._launch(kind, request, work, join))
+        launch.add_done_callback(lambda _: self._beginning.remove(beginning))
         try:
             job, _ = await asyncio.shield(launch)
         except asyncio.CancelledError:
@@ -194,6 +208,19 @@ class JobService:
         finally:
             self._closed.set()
         await self._heart
+
+    def _admit(self) -> None:
+        if self._limits is not None:
+            known = [(own.caller.name, own.job.state) for own in self._own.values()]
+            self._limits.admit(current_caller.get(), known + self._beginning)
+
+    def _is_active_here(self, kind: str, request: dict[str, Any]) -> bool:
+        """Whether joining will start nothing new. A record holds the JSON of a request, lists for tuples."""
+        wanted = json.loads(json.dumps(request, default=str))
+        return any(
+            own.job.kind == kind and own.job.request == wanted and own.job.state.active
+            for own in self._own.values()
+        )
 
     def _live(self, stored: Job) -> Job:
         own = self._own.get(stored.job_id)

@@ -9,6 +9,8 @@ from contextlib import suppress
 from enum import Enum
 from typing import Any, NamedTuple
 
+from jesse_mcp.domain.access import Caller
+from jesse_mcp.domain.call_context import current_caller, current_job
 from jesse_mcp.domain.errors import ErrorCode, ResearchError
 from jesse_mcp.domain.identity import iso_utc
 from jesse_mcp.domain.jobs import Job, JobState
@@ -82,6 +84,7 @@ class OwnJob:
 
     def __init__(self, job: Job, store: JobStore, now: Callable[[], float], work: Work) -> None:
         self.job = job
+        self.caller: Caller = current_caller.get()
         self.changed = asyncio.Event()
         self.ended = asyncio.Event()
         self.result: dict[str, Any] | None = None
@@ -128,6 +131,14 @@ class OwnJob:
             self._hurry.set()
         await writer
         self._end = self._outcome()
+        logger.info(
+            "%s, a %s of %s, ended as %s",
+            self.job.job_id,
+            self.job.kind,
+            self.caller.name,
+            self._end.state.value,
+            extra={"job_id": self.job.job_id, "run_id": self._end.run_id},
+        )
         await self.write_end()
         self.ended.set()
 
@@ -154,6 +165,8 @@ class OwnJob:
             self._show({**end._asdict(), "progress": progress, "finished_at": iso_utc(self._now())})
 
     async def _call(self, work: Work) -> str | None:
+        # For whatever this work logs, in this task and those it starts.
+        current_job.set(self.job.job_id)
         return await work(JobReporter(self))
 
     def _show(self, fields: dict[str, Any]) -> None:

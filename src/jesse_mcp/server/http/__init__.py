@@ -1,0 +1,1 @@
+"""The server on a network: who comes in, how often, and how it is watched."""

@@ -1,0 +1,93 @@
+"""What goes to standard error, and to a file beside it."""
+
+import json
+import logging
+import sys
+from logging.handlers import QueueHandler, QueueListener
+from queue import SimpleQueue
+from typing import Any
+
+from jesse_mcp.domain.call_context import current_caller, current_job, current_request
+from jesse_mcp.domain.identity import iso_utc
+from jesse_mcp.server.rotating_file import SharedRotatingFile
+from jesse_mcp.server.secret_masking import SecretMask, secrets_of
+from jesse_mcp.settings import Settings
+
+
+class LogOutput:
+    """What :func:`set_up_logging` has made; ``close`` writes what is left."""
+
+    def __init__(self, listener: QueueListener | None) -> None:
+        self._listener = listener
+
+    def close(self) -> None:
+        listener, self._listener = self._listener, None
+        if listener is not None:
+            listener.stop()
+
+
+def set_up_logging(settings: Settings) -> LogOutput:
+    """One format for everything that logs, and no secret; standard output belongs to the protocol."""
+    formatter = _formatter(settings)
+    handler: logging.Handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(formatter)
+    handlers, listener = [handler], None
+    if settings.log_file is not None:
+        # Lines are made where they are logged, which knows the request, and written in a thread.
+        lines: SimpleQueue[Any] = SimpleQueue()
+        queued = QueueHandler(lines)
+        queued.setFormatter(formatter)
+        handlers.append(queued)
+        listener = QueueListener(lines, SharedRotatingFile(settings.log_file))
+        listener.start()
+    logging.basicConfig(level=settings.log_level, handlers=handlers)
+    if settings.log_level != "DEBUG":
+        # It writes a line for every request.
+        logging.getLogger("httpx2").setLevel(logging.WARNING)
+    framework = logging.getLogger("fastmcp")
+    framework.handlers.clear()
+    framework.propagate = True
+    framework.setLevel(logging.NOTSET)
+    return LogOutput(listener)
+
+
+def _formatter(settings: Settings) -> logging.Formatter:
+    mask = SecretMask(secrets_of(settings))
+    return JsonFormatter(mask) if settings.log_format == "json" else SecretFreeFormatter(mask)
+
+
+class SecretFreeFormatter(logging.Formatter):
+    """A line of text, with stars in place of secrets.
+
+    Some of Jesse's routes want the token in the address, and the libraries that fetch and connect log
+    addresses.
+    """
+
+    def __init__(self, mask: SecretMask) -> None:
+        super().__init__("%(asctime)s %(levelname)s %(name)s: %(message)s")
+        self._mask = mask
+
+    def format(self, record: logging.LogRecord) -> str:
+        return self._mask(super().format(record))
+
+
+class JsonFormatter(logging.Formatter):
+    """A JSON object on one line: when, how bad, who says it, what, and what it belongs to."""
+
+    def __init__(self, mask: SecretMask) -> None:
+        super().__init__("%(message)s")
+        self._mask = mask
+
+    def format(self, record: logging.LogRecord) -> str:
+        known = {
+            "time": iso_utc(record.created),
+            "level": record.levelname,
+            "logger": record.name,
+            "message": self._mask(record.getMessage()),
+            "request_id": current_request.get(),
+            "client": current_caller.get().name if current_request.get() else None,
+            "job_id": getattr(record, "job_id", None) or current_job.get(),
+            "run_id": getattr(record, "run_id", None),
+            "exception": self._mask(self.formatException(record.exc_info)) if record.exc_info else None,
+        }
+        return json.dumps({name: value for name, value in known.items() if value is not None})

@@ -1,0 +1,59 @@
+"""Stars in place of secrets: those that are known, and what looks like one."""
+
+import hashlib
+import re
+from urllib.parse import quote
+
+from pydantic import SecretStr
+
+from jesse_mcp.domain.access import TOKEN_PREFIX
+from jesse_mcp.settings import Settings
+
+STARS = "**********"
+_PATTERNS = (
+    re.compile(rf"{TOKEN_PREFIX}[A-Za-z0-9_-]{{16,}}"),
+    # A JWT begins with the base64 of {" and has three parts.
+    re.compile(r"eyJ[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]*"),
+    re.compile(r"(?<=bearer )[^\s'\",;]{8,}", re.IGNORECASE),
+    # The password of an address: between the first colon and the at sign.
+    re.compile(r"(?<=://)[^\s/@:'\"]*:[^\s/@'\"]+(?=@)"),
+)
+_HEADER = re.compile(
+    r"((?:proxy-)?authorization['\"]?\s*[:,=]\s*b?['\"]?)(?:basic|digest|bearer)?\s*[^\s'\",;]+",
+    re.IGNORECASE,
+)
+
+
+class SecretMask:
+    """Callable: text in, the same text without secrets out.
+
+    Args:
+        secrets: values to hide wherever they are.
+    """
+
+    def __init__(self, secrets: tuple[str, ...] = ()) -> None:
+        self._secrets = secrets
+
+    def __call__(self, text: str) -> str:
+        for secret in self._secrets:
+            text = text.replace(secret, STARS)
+        text = _HEADER.sub(rf"\1{STARS}", text)
+        for pattern in _PATTERNS:
+            text = pattern.sub(STARS, text)
+        return text
+
+
+def secrets_of(settings: Settings) -> tuple[str, ...]:
+    """The secrets of the settings, what Jesse makes of them, and the ways an address spells them."""
+    given = []
+    for name in Settings.model_fields:
+        value = getattr(settings, name)
+        if isinstance(value, SecretStr):
+            given.append(value.get_secret_value())
+    if settings.jesse_password is not None:
+        given.append(hashlib.sha256(settings.jesse_password.get_secret_value().encode()).hexdigest())
+    if settings.tokens is not None:
+        given += [entry.split(":", 2)[-1] for entry in settings.tokens.get_secret_value().split()]
+    spelled = {form for secret in given for form in (secret, quote(secret), quote(secret, safe=""))}
+    # A secret may be a part of another one.
+    return tuple(sorted(spelled, key=len, reverse=True))
