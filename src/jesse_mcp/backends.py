@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from jesse_mcp.adapters.candles.parquet_store import ParquetCandleStore
+from jesse_mcp.adapters.embedded.access import StrategyAccess
 from jesse_mcp.adapters.embedded.engine import EmbeddedEngine
 from jesse_mcp.adapters.embedded.market_data import EmbeddedMarketData
 from jesse_mcp.adapters.strategies.folder_store import FolderStrategyStore
@@ -102,7 +103,12 @@ def ray_backend(settings: Settings) -> Backend:
     assert settings.ray_address is not None  # noqa: S101 - what the settings make sure of
     cluster = ClusterSettings(settings.ray_address, settings.ray_runs, PATIENCE_SECONDS)
     engine = RayEngine(
-        settings.cache, settings.jesse_python, cluster, settings.run_timeout, settings.run_memory_mb
+        settings.cache,
+        settings.jesse_python,
+        cluster,
+        settings.run_timeout,
+        settings.run_memory_mb,
+        strategy_access(settings),
     )
     local = embedded_backend(settings)
 
@@ -152,5 +158,15 @@ def dashboard_backend(settings: Settings) -> Backend:
 def embedded_engine(settings: Settings) -> EmbeddedEngine:
     """Jesse in processes of this machine."""
     return EmbeddedEngine(
-        settings.cache, settings.jesse_python, settings.workers, settings.run_timeout, settings.run_memory_mb
+        settings.cache,
+        settings.jesse_python,
+        settings.workers,
+        settings.run_timeout,
+        settings.run_memory_mb,
+        strategy_access(settings),
     )
+
+
+def strategy_access(settings: Settings) -> StrategyAccess:
+    """What the code of strategies may reach."""
+    return StrategyAccess(settings.confinement == "on", settings.readable_by_strategies)

@@ -107,6 +107,14 @@ class Settings(BaseSettings):
     )
     run_timeout: float = Field(default=3600.0, gt=0, description="seconds one run may take")
     run_memory_mb: int = Field(default=4096, ge=64, description="memory one run may add, in MiB")
+    confinement: Literal["on", "off"] = Field(
+        default="on",
+        description="keep strategies from files, network and other processes, as far as the system can",
+    )
+    strategy_reads: str | None = Field(
+        default=None,
+        description="files and folders that confined strategies may read, absolute, separated as in PATH",
+    )
     prewarm: bool = Field(default=True, description="load Jesse when the server starts, not at the first run")
     webhook_secret: SecretStr | None = Field(
         default=None,
@@ -238,6 +246,13 @@ class Settings(BaseSettings):
                 raise ValueError(f"{network} is everybody: name the addresses of your proxies")
         return value
 
+    @field_validator("tokens")
+    @classmethod
+    def _is_ascii(cls, value: SecretStr | None) -> SecretStr | None:
+        if value is not None and not value.get_secret_value().isascii():
+            raise ValueError("tokens and their names have no letters beyond ASCII")
+        return value
+
     @field_validator("jwt_jwks_url")
     @classmethod
     def _is_safe(cls, value: str | None) -> str | None:
@@ -301,6 +316,17 @@ class Settings(BaseSettings):
             )
         return self
 
+    @field_validator("strategy_reads")
+    @classmethod
+    def _absolute_paths(cls, value: str | None) -> str | None:
+        if any(not Path(path).is_absolute() for path in _paths(value)):
+            raise ValueError(f"give absolute paths, separated by {os.pathsep!r}")
+        return value
+
+    @property
+    def readable_by_strategies(self) -> tuple[str, ...]:
+        return _paths(self.strategy_reads)
+
     @property
     def uses_dashboard(self) -> bool:
         return self.engine == "dashboard" or (self.engine == "auto" and self.jesse_url is not None)
@@ -309,6 +335,10 @@ class Settings(BaseSettings):
     @classmethod
     def _absolute(cls, value: Path | None) -> Path | None:
         return None if value is None else Path(os.path.abspath(value.expanduser()))  # noqa: PTH100
+
+
+def _paths(value: str | None) -> tuple[str, ...]:
+    return tuple(path for path in (value or "").split(os.pathsep) if path)
 
 
 def _content(name: str, path: Path) -> str:

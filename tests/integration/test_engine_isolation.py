@@ -10,6 +10,7 @@ import asyncio
 import os
 import re
 from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,6 +18,7 @@ import psutil
 import pytest
 import pytest_asyncio
 
+from jesse_mcp.adapters.embedded.access import StrategyAccess
 from jesse_mcp.adapters.embedded.engine import EmbeddedEngine
 from jesse_mcp.analytics.synthetic import synthetic_candles
 from jesse_mcp.domain.backtests import BacktestRequest, CandleSlice, EngineOutcome, EngineRun, Route
@@ -179,7 +181,7 @@ threading.Thread(target=spin).start()
 import shutil
 home = os.environ['HOME']
 assert os.sep + 'scratch' + os.sep in home and 'pytest' in home
-shutil.rmtree(home)
+shutil.rmtree(home, ignore_errors=True)
 """,
     ),
     Misbehaviour("writes where Jesse looks for a project", "os.makedirs('storage/logs')"),
@@ -475,13 +477,28 @@ async def eventually(condition: Callable[[], bool], describe: Callable[[], str],
 async def laboratory(
     engine_python: Path, tmp_path_factory: pytest.TempPathFactory, make_run: MakeRun
 ) -> AsyncIterator[Laboratory]:
-    cache = tmp_path_factory.mktemp("cache")
+    async with opened(engine_python, tmp_path_factory.mktemp("cache"), make_run, StrategyAccess()) as found:
+        yield found
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def unlocked(
+    engine_python: Path, tmp_path_factory: pytest.TempPathFactory, make_run: MakeRun
+) -> AsyncIterator[Laboratory]:
+    """What holds where the system confines nothing."""
+    access = StrategyAccess(confined=False)
+    async with opened(engine_python, tmp_path_factory.mktemp("cache"), make_run, access) as found:
+        yield found
+
+
+@asynccontextmanager
+async def opened(
+    engine_python: Path, cache: Path, make_run: MakeRun, access: StrategyAccess
+) -> AsyncIterator[Laboratory]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("JESSE_MCP_TEST_SECRET", SENTINEL)
         patch.setenv("HTTPS_PROXY", f"http://user:{SENTINEL}@127.0.0.1:9")
-        engine = EmbeddedEngine(
-            cache, engine_python, capacity=2, run_timeout=TIMEOUT_SECONDS, run_memory_mb=MEMORY_MB
-        )
+        engine = EmbeddedEngine(cache, engine_python, 2, TIMEOUT_SECONDS, MEMORY_MB, access)
         laboratory = Laboratory(engine, cache, make_run(probe("pass")))
         await laboratory.calibrate()
         yield laboratory
@@ -502,7 +519,30 @@ async def test_runs_to_its_end_and_harms_nobody(
     await laboratory.assert_untouched()
 
 
-@pytest.mark.parametrize("case", [*FATAL, *FATAL_TO_ALL], ids=lambda case: case.name)
+@pytest.mark.parametrize("case", FATAL_TO_ALL, ids=lambda case: case.name)
+async def test_cannot_reach_the_template(
+    case: Misbehaviour, laboratory: Laboratory, make_run: MakeRun
+) -> None:
+    with pytest.raises(ResearchError) as raised:
+        await laboratory.run(make_run(probe(case.code)))
+    assert raised.value.code is ErrorCode.STRATEGY_RAISED, raised.value.to_dict()
+    assert raised.value.details["exception"] == "PermissionError"
+    assert "JESSE_MCP_STRATEGY_READS" in str(raised.value.hint)
+    await laboratory.assert_untouched()
+
+
+@pytest.mark.parametrize("case", FATAL_TO_ALL, ids=lambda case: case.name)
+async def test_takes_the_template_with_it_where_nothing_holds_it(
+    case: Misbehaviour, unlocked: Laboratory, make_run: MakeRun
+) -> None:
+    with pytest.raises(ResearchError) as raised:
+        await unlocked.run(make_run(probe(case.code)))
+    assert raised.value.code is case.error, raised.value.to_dict()
+    assert re.search(case.message, raised.value.message), raised.value.to_dict()
+    await unlocked.assert_untouched()
+
+
+@pytest.mark.parametrize("case", FATAL, ids=lambda case: case.name)
 async def test_fails_alone_and_says_why(
     case: Misbehaviour, laboratory: Laboratory, make_run: MakeRun
 ) -> None:
@@ -546,8 +586,7 @@ async def test_no_secret_of_the_server_is_in_the_environment(
     assert os.environ["JESSE_MCP_TEST_SECRET"] == SENTINEL
     code = f"""
 seen = str(dict(os.environ)).encode()
-for pid in ('self', os.getppid()):
-    seen += open(f'/proc/{{pid}}/environ', 'rb').read()
+seen += open('/proc/self/environ', 'rb').read()
 assert {SENTINEL[:8]!r}.encode() not in seen, 'a secret is visible'
 print('looked at', len(seen))
 """

@@ -14,9 +14,10 @@ from jesse.store import store
 from paper_session import PaperSession
 from paper_setup import read_series
 from projects import forget_ourselves, write_project
+from sandbox import Sandbox
 
 
-def serve(channel: Channel, request: dict[str, Any]) -> dict[str, Any]:
+def serve(channel: Channel, request: dict[str, Any], sandbox: Sandbox) -> dict[str, Any]:
     """Answer what is asked until the session is to finish; its outcome, or how it failed.
 
     Raises:
@@ -32,6 +33,7 @@ def serve(channel: Channel, request: dict[str, Any]) -> dict[str, Any]:
         write_project(project, request["source"])
         os.chdir(project)
         limit_memory(request["memory_mb"], 0)
+        sandbox.enter(project, request["access"])
         channel.send({"event": "started"})
         session = PaperSession(request, project, series)
     except BaseException as error:  # noqa: BLE001 - a strategy may raise anything, SystemExit included

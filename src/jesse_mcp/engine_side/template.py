@@ -16,6 +16,7 @@ import socket
 import sys
 import time
 import traceback
+from functools import partial
 from os import _exit as leave
 from pathlib import Path
 from typing import Any, Protocol
@@ -195,14 +196,17 @@ def main() -> None:
     sys.dont_write_bytecode = True
     try:
         import engine
+        from sandbox import Sandbox
         from worker import serve_one_run
 
         versions = engine.warm_up()
         gc.collect()
         # Objects of the template move out of the collector's sight, or every child would copy their pages.
         gc.freeze()
-        template = Template(control, scratch, serve_one_run)
-        control.sendall(json.dumps({"event": "ready", **versions}).encode() + b"\n")
+        sandbox = Sandbox()
+        template = Template(control, scratch, partial(serve_one_run, sandbox=sandbox))
+        ready = {"event": "ready", **versions, "confinement": sandbox.describe()}
+        control.sendall(json.dumps(ready).encode() + b"\n")
         template.serve()
     except BrokenPipeError:
         # The server went while Jesse was loading.

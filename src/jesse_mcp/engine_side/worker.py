@@ -14,6 +14,7 @@ from channel import Channel, ChannelClosedError
 from confinement import allow_report, limit_memory, private_streams
 from failures import describe
 from projects import forget_ourselves, write_project
+from sandbox import Sandbox
 
 # Each beat costs the simulation a few milliseconds: the interpreter changes threads, twice.
 _FIRST_BEAT_SECONDS = 0.1
@@ -59,7 +60,7 @@ class Heartbeat:
                 return
 
 
-def serve_one_run(channel_descriptor: int, log_descriptor: int, *, prime: bool) -> None:
+def serve_one_run(channel_descriptor: int, log_descriptor: int, *, prime: bool, sandbox: Sandbox) -> None:
     """Never returns: the process ends with the run, so nothing it did can reach the next one."""
     private_streams(log_descriptor)
     streams = [stream for stream in (sys.stdout, sys.stderr) if isinstance(stream, io.TextIOWrapper)]
@@ -76,7 +77,7 @@ def serve_one_run(channel_descriptor: int, log_descriptor: int, *, prime: bool) 
     except ChannelClosedError:
         leave(0)
     try:
-        answer = _answer(channel, request)
+        answer = _answer(channel, request, sandbox)
     except ChannelClosedError:
         # Nobody is left to answer.
         leave(0)
@@ -90,20 +91,20 @@ def serve_one_run(channel_descriptor: int, log_descriptor: int, *, prime: bool) 
     leave(0)
 
 
-def _answer(channel: Channel, request: dict[str, Any]) -> dict[str, Any]:
+def _answer(channel: Channel, request: dict[str, Any], sandbox: Sandbox) -> dict[str, Any]:
     if request.get("kind", "backtest") == "backtest":
-        return _execute(channel, request)
+        return _execute(channel, request, sandbox)
     # Only here: they load what no backtest needs.
     if request["kind"] == "paper":
         import paper
 
-        return paper.serve(channel, request)
+        return paper.serve(channel, request, sandbox)
     import market_data
 
     return market_data.serve(channel, request)
 
 
-def _execute(channel: Channel, request: dict[str, Any]) -> dict[str, Any]:
+def _execute(channel: Channel, request: dict[str, Any], sandbox: Sandbox) -> dict[str, Any]:
     project = Path(request["project"])
     capture = engine.Capture()
     try:
@@ -111,6 +112,7 @@ def _execute(channel: Channel, request: dict[str, Any]) -> dict[str, Any]:
         write_project(project, request["source"])
         os.chdir(project)
         limit_memory(request["memory_mb"], engine.mapped_bytes(request["candles"]))
+        sandbox.enter(project, request["access"], [part["path"] for part in request["candles"]])
         channel.send({"event": "started"})
         with Heartbeat(channel, request["start_ms"], request["end_ms"]):
             outcome = engine.run(request, project, capture)

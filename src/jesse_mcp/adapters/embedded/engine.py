@@ -6,6 +6,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+from jesse_mcp.adapters.embedded.access import StrategyAccess
 from jesse_mcp.adapters.embedded.environment import EngineEnvironment, EngineLocator
 from jesse_mcp.adapters.embedded.outcomes import crash, failure, timeout, to_outcome, to_trades
 from jesse_mcp.adapters.embedded.pool import WorkerPool, closed_engine
@@ -33,14 +34,22 @@ class EmbeddedEngine:
         capacity: runs at the same time.
         run_timeout: seconds one run may take.
         run_memory_mb: MiB one run may add to the engine's own footprint.
+        access: what strategies may reach.
     """
 
     def __init__(
-        self, cache: Path, jesse_python: Path | None, capacity: int, run_timeout: float, run_memory_mb: int
+        self,
+        cache: Path,
+        jesse_python: Path | None,
+        capacity: int,
+        run_timeout: float,
+        run_memory_mb: int,
+        access: StrategyAccess | None = None,
     ) -> None:
         self._locator = EngineLocator(cache, jesse_python)
         self._run_timeout = run_timeout
         self._run_memory_mb = run_memory_mb
+        self._access = access or StrategyAccess()
         self._code = code_hash()
         self.pool = WorkerPool(self.environment, cache, capacity)
 
@@ -109,7 +118,7 @@ class EmbeddedEngine:
         self, template: TemplateProcess, worker: Worker, run: EngineRun, progress: ProgressCallback
     ) -> tuple[dict[str, Any] | None, list[Trade]]:
         project = template.scratch / f"run-{worker.number}"
-        request = await asyncio.to_thread(run_message, run, project, self._run_memory_mb)
+        request = await asyncio.to_thread(run_message, run, project, self._run_memory_mb, self._access)
         trades: list[Trade] = []
         fraction = 0.0
         moved = time.monotonic()
@@ -155,6 +164,10 @@ class EmbeddedEngine:
             "state": "cold" if template is None else "warm",
             "workers": {"capacity": self.pool.capacity, "busy": self.pool.busy},
             "limits": {"run_timeout_seconds": self._run_timeout, "run_memory_mb": self._run_memory_mb},
+            "strategies_confined": {
+                "asked_for": self._access.confined,
+                **({} if template is None else template.confinement),
+            },
         }
 
     async def close(self) -> None:
@@ -169,17 +182,19 @@ def code_hash() -> str:
     return digest.hexdigest()
 
 
-def run_message(run: EngineRun, project: Path, memory_mb: int) -> dict[str, Any]:
+def run_message(run: EngineRun, project: Path, memory_mb: int, access: StrategyAccess) -> dict[str, Any]:
     """What a worker is told of its run; JSON.
 
     Args:
         project: the folder it writes the source to.
         memory_mb: MiB it may add.
+        access: what its strategies may reach.
     """
     request = run.request
     return {
         "project": str(project),
         "memory_mb": memory_mb,
+        "access": access.message(),
         "source": run.source,
         "end_ms": request.end_ms,
         **simulation(request),

@@ -47,10 +47,16 @@ def failure(message: dict[str, Any], log: str, memory_mb: int) -> ResearchError:
     if message["kind"] == "memory":
         return memory_limit(memory_mb, details)
     text = f": {message['message']}" if message["message"] else ""
+    hint = "the traceback in details names the line; correct it with strategy_write and run again"
+    if message["type"] == "PermissionError":
+        hint = (
+            "strategies reach no network, no other process, and no file beyond their own folder; folders to "
+            "read can be named in JESSE_MCP_STRATEGY_READS where the server is started"
+        )
     return ResearchError(
         ErrorCode.STRATEGY_RAISED,
         f"the strategy raised {message['type']}{text}",
-        hint="the traceback in details names the line; correct it with strategy_write and run again",
+        hint=hint,
         details=details,
     )
 

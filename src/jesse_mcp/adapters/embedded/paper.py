@@ -6,6 +6,7 @@ from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
 
+from jesse_mcp.adapters.embedded.access import StrategyAccess
 from jesse_mcp.adapters.embedded.engine import simulation
 from jesse_mcp.adapters.embedded.outcomes import crash, failure, to_outcome, to_trades
 from jesse_mcp.adapters.embedded.pool import WorkerPool, closed_engine
@@ -27,12 +28,20 @@ class EmbeddedPaperEngine:
         pool: sessions wait for the market most of the time, so they do not count against its capacity.
         step_timeout: seconds a process may take for one answer.
         memory_mb: MiB a session may add to the engine's own footprint.
+        access: what strategies may reach.
     """
 
-    def __init__(self, pool: WorkerPool, step_timeout: float, memory_mb: int) -> None:
+    def __init__(
+        self,
+        pool: WorkerPool,
+        step_timeout: float,
+        memory_mb: int,
+        access: StrategyAccess | None = None,
+    ) -> None:
         self._pool = pool
         self._step_timeout = step_timeout
         self._memory_mb = memory_mb
+        self._access = access or StrategyAccess()
 
     async def open(self, setup: PaperSetup) -> "EmbeddedPaperProcess":
         """See the port."""
@@ -57,7 +66,7 @@ class EmbeddedPaperEngine:
                 setup.request, self._pool, template, worker, stack, self._step_timeout, self._memory_mb
             )
             try:
-                await process.load(setup)
+                await process.load(setup, self._access)
             except ResearchError:
                 if worker.started or self._pool.closed:
                     raise
@@ -100,10 +109,10 @@ class EmbeddedPaperProcess:
     def pid(self) -> int:
         return self._worker.pid
 
-    async def load(self, setup: PaperSetup) -> None:
+    async def load(self, setup: PaperSetup, access: StrategyAccess) -> None:
         """Have the session set up; called once, before anything else."""
         project = self._template.scratch / f"run-{self._worker.number}"
-        message = await asyncio.to_thread(_opening, setup, project, self._memory_mb)
+        message = await asyncio.to_thread(_opening, setup, project, self._memory_mb, access)
         answer = await self._asked(message, "opened", "failed")
         if answer["event"] == "failed":
             raise self._ended(self._failure(answer, str(answer["log"])))
@@ -265,7 +274,7 @@ class EmbeddedPaperProcess:
         return self._ended(crash(ended, log, self._memory_mb, silent=self._worker.killed))
 
 
-def _opening(setup: PaperSetup, project: Path, memory_mb: int) -> dict[str, Any]:
+def _opening(setup: PaperSetup, project: Path, memory_mb: int, access: StrategyAccess) -> dict[str, Any]:
     """What a worker is told of its session; JSON. Blocks: warm-up candles go by files."""
     project.mkdir(mode=0o700)
     series = []
@@ -277,6 +286,7 @@ def _opening(setup: PaperSetup, project: Path, memory_mb: int) -> dict[str, Any]
         "kind": "paper",
         "project": str(project),
         "memory_mb": memory_mb,
+        "access": access.message(),
         "source": setup.source,
         "series": series,
         "minute_order": setup.request.minute_order,

@@ -38,6 +38,8 @@ class TemplateProcess:
         self._sender = sender
         self.scratch = scratch
         self.versions: dict[str, str] = {}
+        #: What this machine can hold a run to: ``files`` and ``system_calls``.
+        self.confinement: dict[str, bool] = {}
         self.log = LogTail()
         self._spawned: dict[int, asyncio.Future[int]] = {}
         self._exits: dict[int, asyncio.Future[Exit]] = {}
@@ -224,6 +226,7 @@ class TemplateProcess:
         match message["event"]:
             case "ready":
                 self.versions = {"jesse": message["jesse"], "python": message["python"]}
+                self.confinement = dict(message["confinement"])
                 self._ready.set_result(None)
             case "spawned":
                 _settle(self._spawned.pop(message["id"]), message["pid"])

@@ -5,6 +5,7 @@ import os
 from pathlib import Path
 from typing import Any
 
+from jesse_mcp.adapters.embedded.access import StrategyAccess
 from jesse_mcp.adapters.embedded.engine import code_hash, run_message
 from jesse_mcp.adapters.embedded.environment import EngineEnvironment, EngineLocator
 from jesse_mcp.adapters.embedded.outcomes import crash, failure, timeout, to_outcome, to_trades
@@ -36,6 +37,7 @@ class RayEngine:
         cluster: where the cluster is, and how much of it to use.
         run_timeout: seconds one run may take, not counting the wait for a free node.
         run_memory_mb: MiB one run may add to the engine's own footprint.
+        access: what strategies may reach on a node.
         idle_seconds: the cluster is let go of after so long without a run.
     """
 
@@ -46,12 +48,14 @@ class RayEngine:
         cluster: ClusterSettings,
         run_timeout: float,
         run_memory_mb: int,
+        access: StrategyAccess | None = None,
         idle_seconds: float = IDLE_SECONDS,
     ) -> None:
         self._locator = EngineLocator(cache, jesse_python)
         self._cluster = cluster
         self._run_timeout = run_timeout
         self._run_memory_mb = run_memory_mb
+        self._access = access or StrategyAccess()
         self._idle_seconds = idle_seconds
         self._code = code_hash()
         self._driver: DriverProcess | None = None
@@ -90,7 +94,7 @@ class RayEngine:
         try:
             driver = await self._live_driver()
             # The node fills in where its project folder is.
-            request = await asyncio.to_thread(run_message, run, Path(), self._run_memory_mb)
+            request = await asyncio.to_thread(run_message, run, Path(), self._run_memory_mb, self._access)
             conversation = driver.begin(request, self._run_timeout)
             try:
                 return await self._converse(driver, conversation, progress)
