@@ -12,7 +12,6 @@ from typing import Any
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-from pydantic import ValidationError
 
 from jesse_mcp.adapters.candles.parquet_store import ParquetCandleStore
 from jesse_mcp.adapters.storage.database import Database
@@ -35,7 +34,7 @@ from jesse_mcp.services import factor_universe
 from jesse_mcp.services.analysis_source import AnalysisSources, SourceArguments, source_arguments
 from jesse_mcp.services.factor_analysis import FactorAnswer, FactorService
 from jesse_mcp.services.factor_report import FactorResult
-from jesse_mcp.services.factor_request import FactorArguments
+from jesse_mcp.services.factor_request import FactorArguments, factor_arguments
 from jesse_mcp.services.factor_universe import FactorMarket
 from jesse_mcp.services.jobs import JobService
 from jesse_mcp.services.market_bars import MarketReader
@@ -411,7 +410,7 @@ class TestRefused:
             (SYMBOLS, [], "factors is [] with the universe"),
             (("ADA-USDT", "DOT-USDT"), ["btc"], "universe.symbols has none"),
             (("BTC-USDT", "BTC-USDC"), ["btc"], "universe.symbols has ['BTC-USDC', 'BTC-USDT']"),
-            (("BTC-USDT", "BTC-USDT"), None, "universe.symbols is ['BTC-USDT', 'BTC-USDT']"),
+            (("BTC-USDT", "BTC-USDT"), None, "universe.symbols has 2 symbols, 1 of them different"),
         ],
     )
     async def test_universes(
@@ -421,12 +420,21 @@ class TestRefused:
         assert message in error.message
         assert (await desk.jobs.page(kind="factor_analysis"))[1] == 0
 
-    @pytest.mark.parametrize("wrong", [math.nan, math.inf])
-    def test_what_is_not_a_number_is_no_factor(self, wrong: float) -> None:
-        with pytest.raises(ValidationError):
-            FactorArguments.model_validate(
-                {"source": SourceArguments(returns=(0.1, 0.2)), "factor_returns": {"a": (0.1, wrong)}}
-            )
+    @pytest.mark.parametrize("name", ["formation_days", "rebalance_days"])
+    @pytest.mark.parametrize("days", [0, 366])
+    async def test_days(self, desk: Desk, name: str, days: int) -> None:
+        error = await desk.refused(desk.balances(noise(1)), universe=desk.universe(**{name: days}))
+        assert error.message == f"universe.{name} is {days}"
+
+    @pytest.mark.parametrize(
+        "wrong",
+        [[0.1, math.nan], [math.inf], [[START, "much"]], ["x"], [[0.5, 1]], [None], [0.1, [START, 0.1]]],
+    )
+    def test_what_is_not_a_number_is_no_factor(self, wrong: list[Any]) -> None:
+        with pytest.raises(ResearchError) as caught:
+            factor_arguments(SourceArguments(returns=(0.1, 0.2)), factor_returns={"a": wrong})
+        assert caught.value.code is ErrorCode.INVALID_ARGUMENT
+        assert "factor_returns.a" in caught.value.message
 
     async def test_the_same_name_twice(self, desk: Desk) -> None:
         error = await desk.refused(

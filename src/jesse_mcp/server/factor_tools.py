@@ -1,6 +1,6 @@
 """``factor_analysis``."""
 
-from typing import Annotated
+from typing import Annotated, Any
 
 from fastmcp import Context, FastMCP
 from pydantic import Field, FiniteFloat
@@ -14,8 +14,8 @@ from jesse_mcp.services.factor_analysis import FactorAnswer
 from jesse_mcp.services.factor_request import (
     DEFAULT_CONFIDENCE,
     BuiltInFactor,
-    FactorArguments,
     FactorUniverse,
+    factor_arguments,
 )
 
 
@@ -27,17 +27,17 @@ def register(server: FastMCP, application: Application) -> None:
         balances: Balances = None,
         market: Market = None,
         periods_per_year: PeriodsPerYear = None,
-        universe: Annotated[
-            FactorUniverse | None, Field(description="stored candles, at the times of the source")
-        ] = None,
+        universe: FactorUniverse | None = None,
         factors: Annotated[
             list[BuiltInFactor] | None, Field(description="of universe; default: market and btc")
         ] = None,
         factor_returns: Annotated[
-            dict[str, list[FiniteFloat] | list[tuple[int, FiniteFloat]]] | None,
-            Field(description="by name: [epoch ms of the period's end, return], or one for each return"),
+            dict[str, list[Any]] | None,
+            Field(
+                description="{name: [[epoch ms of the period's end, return]]}, or a number for each return"
+            ),
         ] = None,
-        rolling_window: Annotated[int | None, Field(description="periods, for rolling betas")] = None,
+        rolling_window: Annotated[int | None, Field(description="periods")] = None,
         hac_lags: Annotated[int | None, Field(description="default 4 (n / 100)^(2/9)")] = None,
         confidence: FiniteFloat = DEFAULT_CONFIDENCE,
         wait_seconds: Annotated[
@@ -49,11 +49,11 @@ def register(server: FastMCP, application: Application) -> None:
         Newey-West errors, VIF, what each factor paid, systematic and own risk, rolling betas. Factors are
         made of a universe of stored candles (momentum, size, volatility need 6 symbols), or given.
         """
-        arguments = FactorArguments(
-            source=source_arguments(run_id, returns, balances, market, periods_per_year),
-            factors=None if factors is None else tuple(factors),
+        arguments = factor_arguments(
+            source_arguments(run_id, returns, balances, market, periods_per_year),
+            factors=factors,
             universe=universe,
-            factor_returns={name: tuple(values) for name, values in (factor_returns or {}).items()},
+            factor_returns=factor_returns or {},
             rolling_window=rolling_window,
             hac_lags=hac_lags,
             confidence=confidence,

@@ -2,7 +2,7 @@
 
 from typing import Any, Literal, get_args
 
-from pydantic import Field
+from pydantic import Field, ValidationError
 
 from jesse_mcp.analytics.crypto_factors import MIN_MARKET, MIN_RANKED
 from jesse_mcp.domain.candles import parse_symbol
@@ -27,12 +27,12 @@ _MAX_NAME = 40
 
 
 class FactorUniverse(Value):
-    """Stored candles that built-in factors are made of; their times are those of the source."""
+    """Stored candles at the times of the source."""
 
     exchange: str
-    symbols: tuple[str, ...] = Field(min_length=1, max_length=MAX_SYMBOLS)
-    formation_days: int = Field(default=21, ge=1, le=MAX_DAYS, description="history a symbol is sorted by")
-    rebalance_days: int = Field(default=7, ge=1, le=MAX_DAYS, description="7: on Mondays")
+    symbols: tuple[str, ...]
+    formation_days: int = Field(default=21, description="history symbols are sorted by")
+    rebalance_days: int = Field(default=7, description="7: Mondays")
 
     def normalised(self) -> tuple[str, ...]:
         """The symbols as the store names them, in alphabetical order: how they are listed is no matter."""
@@ -78,6 +78,24 @@ class FactorArguments(Value):
             name: f"{len(values)} values" for name, values in self.factor_returns.items()
         }
         return request
+
+
+def factor_arguments(source: SourceArguments, **given: Any) -> FactorArguments:
+    """The arguments as a tool receives them.
+
+    Raises:
+        ResearchError: ``invalid_argument`` naming the argument and what it received.
+    """
+    try:
+        return FactorArguments.model_validate({"source": source, **given})
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = [str(part) for part in first["loc"]]
+        raise invalid(
+            f"{'.'.join(where[:2])} has {str(first['input'])[:200]}: {first['msg']}",
+            "give factor_returns as {name: [[epoch ms of the period's end, return], ...]}, or a number for "
+            "each return of the source, all finite",
+        ) from error
 
 
 def coins(symbols: tuple[str, ...], factor: BuiltInFactor) -> list[str]:
@@ -145,8 +163,15 @@ def _check_factors(arguments: FactorArguments) -> None:
 
 def _check_universe(universe: FactorUniverse, built_in: tuple[BuiltInFactor, ...]) -> None:
     symbols = universe.normalised()
-    if len(set(symbols)) != len(symbols):
-        raise invalid(f"universe.symbols is {list(universe.symbols)}", "name each symbol once")
+    if not len(set(symbols)) == len(symbols) <= MAX_SYMBOLS:
+        raise invalid(
+            f"universe.symbols has {len(symbols)} symbols, {len(set(symbols))} of them different",
+            f"name each symbol once, {MAX_SYMBOLS} at most",
+        )
+    for name in ("formation_days", "rebalance_days"):
+        days = getattr(universe, name)
+        if not 1 <= days <= MAX_DAYS:
+            raise invalid(f"universe.{name} is {days}", f"give 1 to {MAX_DAYS}")
     least = {"market": MIN_MARKET, **dict.fromkeys(SORTED, MIN_RANKED)}
     for factor in built_in:
         if len(symbols) < least.get(factor, 1):
