@@ -1,7 +1,7 @@
 """Correlations against published numbers, closed forms and other libraries."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import pandas as pd
@@ -77,7 +77,7 @@ def found(x: object, y: object, method: Method = "pearson") -> tuple[float, floa
     return float(answer.matrix[0, 1]), float(answer.p_values[0, 1])
 
 
-def limits(x: list[float], y: list[float], method: Method = "pearson") -> tuple[float, float]:
+def limits(x: Sequence[float], y: Sequence[float], method: Method = "pearson") -> tuple[float, float]:
     interval = confidence_interval(found(x, y, method)[0], len(x), method, 0.95)
     assert interval is not None
     return interval

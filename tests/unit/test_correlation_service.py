@@ -322,7 +322,10 @@ async def test_rolling_windows_name_their_extremes(desk: Desk) -> None:
     columns = table(2, common=0.5)
     found = await desk.result(prices(columns), rolling_window=40)
     returns = columns[1:] / columns[:-1] - 1
-    windows = [float(np.corrcoef(returns[at : at + 40].T)[0, 1]) for at in range(len(returns) - 39)]
+    windows = [
+        float(np.corrcoef(returns[at : at + 40, 0], returns[at : at + 40, 1])[0, 1])
+        for at in range(len(returns) - 39)
+    ]
     (row,) = found.rolling
     assert row["windows"] == len(windows)
     assert row["last"] == pytest.approx(windows[-1], abs=1e-12)
@@ -390,7 +393,8 @@ async def test_stored_candles_and_runs_are_series_too(desk: Desk) -> None:
     balances = [table(1, seed=seed, n=50)[:, 0] for seed in (1, 2)]
     ids = [desk.run(one.tolist()) for one in balances]
     runs = await desk.result(run_ids=ids)
-    expected = np.corrcoef(*(one[1:] / one[:-1] - 1 for one in balances))[0, 1]
+    daily = [one[1:] / one[:-1] - 1 for one in balances]
+    expected = np.corrcoef(daily[0], daily[1])[0, 1]
     assert runs.pairs[0]["correlation"] == pytest.approx(expected, abs=1e-12)
     assert [row["name"] for row in runs.series] == ids
     assert f"run {ids[0]}: a warning of the run" in runs.findings
