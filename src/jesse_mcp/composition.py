@@ -46,6 +46,7 @@ from jesse_mcp.services.performance_analysis import PerformanceService
 from jesse_mcp.services.price_panel import PricePanels
 from jesse_mcp.services.readiness import ReadinessService
 from jesse_mcp.services.regimes import RegimeService
+from jesse_mcp.services.regimes import RegimeService
 from jesse_mcp.services.risk_report import RiskReportService
 from jesse_mcp.services.runs import RunService
 from jesse_mcp.services.significance import SignificanceService
@@ -110,6 +111,7 @@ class Application:
             self.analysis_sources, ledger, TemplateRenderer(), ReportFiles(settings.home / "reports")
         )
         self.var = VarService(self.analysis_sources, self.jobs)
+        self.regimes = RegimeService(self.analysis_sources, self.jobs)
         self.regimes = RegimeService(self.analysis_sources, self.jobs)
         beside = _embedded_beside(self.backend)
         planner = BacktestPlanner(strategy_store, candle_store, self.catalog, self.engine, beside)
