@@ -439,6 +439,25 @@ async def test_too_much_work_is_refused_with_what_would_do(desk: Desk) -> None:
     assert "cointegration" in (await desk.refused(many, cointegration=True)).message
 
 
+async def test_many_remarks_are_counted(desk: Desk) -> None:
+    minutes = np.arange(2 * 1_440)
+    for place in range(24):
+        rows = synthetic_candles(START, 2 * 1_440, place)
+        kept = rows[(minutes < 60 * place) | (minutes >= 60 * place + 60)]
+        desk.candles.write(SeriesKey(exchange=EXCHANGE, symbol=f"S{place}-USDT"), kept, "test")
+    market = {
+        "exchange": EXCHANGE,
+        "symbols": [f"S{place}-USDT" for place in range(24)],
+        "timeframe": "1h",
+        "start_date": "2024-01-01",
+        "end_date": "2024-01-03",
+    }
+    found = await desk.result(market=market)
+    assert found.returns == 23
+    assert found.findings[-1].startswith("and ")
+    assert found.findings[-1].endswith(" more remarks of this kind")
+
+
 @pytest.mark.parametrize("n", [1, 2, 5])
 async def test_too_few_common_times_are_refused(desk: Desk, n: int) -> None:
     error = await desk.refused(prices(table(2, n=n)))

@@ -98,8 +98,14 @@ def report(arguments: CorrelationArguments, found: CorrelationEvidence) -> Corre
         cointegration=_cointegration(arguments, panel, found.screening, undefined),
         undefined=undefined,
         conventions=CONVENTIONS,
-        findings=(*findings_of(arguments, found), *panel.remarks[:_MOST_REASONS]),
+        findings=(*findings_of(arguments, found), *_remarks(panel)),
     )
+
+
+def _remarks(panel: PricePanel) -> tuple[str, ...]:
+    more = len(panel.remarks) - _MOST_REASONS
+    left = (f"and {more} more remarks of this kind",) if more > 0 else ()
+    return (*panel.remarks[:_MOST_REASONS], *left)
 
 
 def _undefined(found: CorrelationEvidence) -> dict[str, str]:

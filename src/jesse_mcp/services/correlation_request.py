@@ -23,6 +23,8 @@ DEFAULT_LIMIT = 5
 MAX_LIMIT = 500
 #: Numbers looked at by rolling windows, and by what is slow of each; minutes of work.
 _MOST_ROLLING = {"pearson": 10_000_000_000, "spearman": 1_000_000_000, "kendall": 20_000_000}
+#: Numbers that the call for one short window costs as much as.
+_LEAST_COST = 100
 _MOST_KENDALL = 1_000_000_000
 _MOST_COINTEGRATION = 100_000_000
 
@@ -98,7 +100,10 @@ def check_panel(arguments: CorrelationArguments, panel: PricePanel) -> None:
             f"rolling_window is {window}, and there are {n} returns", "give fewer than there are returns"
         )
     shown = min(pairs, 2 * arguments.limit)
-    if window is not None and (n - window + 1) * window * shown > _MOST_ROLLING[arguments.method]:
+    if (
+        window is not None
+        and (n - window + 1) * max(window, _LEAST_COST) * shown > _MOST_ROLLING[arguments.method]
+    ):
         raise invalid(
             f"rolling_window {window} over {n:,} returns of {shown} pairs is too much for {arguments.method}",
             "give a smaller limit, a longer timeframe, or method pearson",
