@@ -9,6 +9,7 @@ from jesse_mcp.adapters.embedded.access import StrategyAccess
 from jesse_mcp.adapters.embedded.engine import EmbeddedEngine
 from jesse_mcp.adapters.embedded.market_data import EmbeddedMarketData
 from jesse_mcp.adapters.strategies.folder_store import FolderStrategyStore
+from jesse_mcp.domain.errors import ErrorCode, ResearchError
 from jesse_mcp.ports.candle_store import CandleStore, SeriesOrigin
 from jesse_mcp.ports.engine import BacktestEngine
 from jesse_mcp.ports.market_data import MarketDataSource
@@ -33,6 +34,7 @@ class Backend:
         embedded: the engine on this machine, for what another one cannot do.
         instead: what a run says that is asked for on ``embedded``; ``None`` when that is ``engine``.
         origin: a running Jesse whose candles can be copied into the store, if one is known.
+        no_paper: why ``engine`` trades nothing on paper; blocks; ``None`` when it is ``embedded``.
         warm: makes the first run start sooner; raises ``ResearchError``.
         close: stops every process and lets go of every connection; idempotent.
     """
@@ -47,6 +49,7 @@ class Backend:
     close: Callable[[], Awaitable[None]]
     instead: str | None = None
     origin: SeriesOrigin | None = None
+    no_paper: Callable[[], ResearchError] | None = None
 
 
 def backend(settings: Settings) -> Backend:
@@ -117,7 +120,17 @@ def ray_backend(settings: Settings) -> Backend:
         await local.close()
 
     instead = "engine='embedded': run on the machine of this server, not on the Ray cluster"
-    return replace(local, engine=engine, warm=engine.warm, close=close, instead=instead)
+    return replace(
+        local, engine=engine, warm=engine.warm, close=close, instead=instead, no_paper=_no_paper_on_ray
+    )
+
+
+def _no_paper_on_ray() -> ResearchError:
+    return ResearchError(
+        ErrorCode.CAPABILITY_MISSING,
+        "a Ray cluster runs backtests; a paper session lives for days on one machine",
+        hint="call paper_start with engine='embedded': it runs on the machine of this server",
+    )
 
 
 def dashboard_backend(settings: Settings) -> Backend:
@@ -126,6 +139,7 @@ def dashboard_backend(settings: Settings) -> Backend:
     from jesse_mcp.adapters.dashboard.candles import DashboardCandleStore, open_mirror
     from jesse_mcp.adapters.dashboard.engine import DashboardEngine
     from jesse_mcp.adapters.dashboard.imports import DashboardImporter, DashboardMarketData
+    from jesse_mcp.adapters.dashboard.paper import no_paper
     from jesse_mcp.adapters.dashboard.strategies import DashboardStrategyStore
 
     assert settings.jesse_url is not None  # noqa: S101 - what makes the settings ask for this one
@@ -152,6 +166,7 @@ def dashboard_backend(settings: Settings) -> Backend:
             f"engine='embedded': run on the machine of this server, not in Jesse at {client.url}, "
             "on copies of its candles and code"
         ),
+        no_paper=lambda: no_paper(client),
     )
 
 

@@ -1,11 +1,14 @@
 """The services, each given what it needs. With ``backends`` the only place that picks adapters for ports."""
 
 import asyncio
+import time
 from contextlib import suppress
 from pathlib import Path
 
 from jesse_mcp import __version__
 from jesse_mcp.adapters.candles.file_reader import CandleFiles
+from jesse_mcp.adapters.embedded.market_data import EmbeddedMarketData
+from jesse_mcp.adapters.embedded.paper import EmbeddedPaperEngine
 from jesse_mcp.adapters.reports.files import ReportFiles
 from jesse_mcp.adapters.reports.renderer import TemplateRenderer
 from jesse_mcp.adapters.search.optuna_search import OptunaSearchMethods
@@ -13,14 +16,18 @@ from jesse_mcp.adapters.storage.database import Database
 from jesse_mcp.adapters.storage.jobs import SqlJobStore
 from jesse_mcp.adapters.storage.ledger import SqlTrialLedger
 from jesse_mcp.adapters.storage.owner import owner_id, owner_is_dead
+from jesse_mcp.adapters.storage.paper import SqlPaperStore
 from jesse_mcp.adapters.storage.runs import SqlRunStore
 from jesse_mcp.adapters.storage.token_file import TokenFile
 from jesse_mcp.adapters.strategies.catalog import load_catalog
+from jesse_mcp.adapters.webhooks import HttpWebhooks
 from jesse_mcp.backends import Backend, backend
 from jesse_mcp.domain.catalog import JesseCatalog
 from jesse_mcp.domain.errors import ErrorCode, ResearchError
 from jesse_mcp.domain.exchanges import resolve_exchange
+from jesse_mcp.domain.paper import FeedName
 from jesse_mcp.ports.candle_store import CandleStore
+from jesse_mcp.ports.paper import PaperFeed
 from jesse_mcp.services.analysis_source import AnalysisSources
 from jesse_mcp.services.backtest_plan import BacktestPlanner
 from jesse_mcp.services.backtests import BacktestService
@@ -42,10 +49,17 @@ from jesse_mcp.services.monte_carlo import MonteCarloService
 from jesse_mcp.services.optimization import OptimizationService
 from jesse_mcp.services.pairs import PairsService
 from jesse_mcp.services.pairs_plan import PairsPlanner
+from jesse_mcp.services.paper_engines import PaperEngines
+from jesse_mcp.services.paper_exchange_feed import ExchangeFeed
+from jesse_mcp.services.paper_parts import PaperParts
+from jesse_mcp.services.paper_recovery import PaperKeeper
+from jesse_mcp.services.paper_replay_feed import ReplayFeed
+from jesse_mcp.services.paper_request import PaperPlanner
+from jesse_mcp.services.paper_sessions import PaperService
+from jesse_mcp.services.paper_warm_up import PaperWarmUp
 from jesse_mcp.services.performance_analysis import PerformanceService
 from jesse_mcp.services.price_panel import PricePanels
 from jesse_mcp.services.readiness import ReadinessService
-from jesse_mcp.services.regimes import RegimeService
 from jesse_mcp.services.regimes import RegimeService
 from jesse_mcp.services.risk_report import RiskReportService
 from jesse_mcp.services.runs import RunService
@@ -112,7 +126,6 @@ class Application:
         )
         self.var = VarService(self.analysis_sources, self.jobs)
         self.regimes = RegimeService(self.analysis_sources, self.jobs)
-        self.regimes = RegimeService(self.analysis_sources, self.jobs)
         beside = _embedded_beside(self.backend)
         planner = BacktestPlanner(strategy_store, candle_store, self.catalog, self.engine, beside)
         quality = CandleQualityService(candle_store)
@@ -147,6 +160,8 @@ class Application:
         self.readiness = ReadinessService(
             self.engine, settings.home, self._check_store, settings.min_free_disk_mb
         )
+        self.paper_keeper = self._keeper_of_paper(runs)
+        self.paper = self._paper(self.paper_keeper)
         self._warming: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
@@ -164,6 +179,39 @@ class Application:
         with suppress(ResearchError):
             await self.backend.warm()
 
+    def _keeper_of_paper(self, runs: SqlRunStore) -> PaperKeeper:
+        embedded, settings = self.backend.embedded, self.settings
+        # A running Jesse takes no single pages of candles.
+        kept = None if settings.uses_dashboard else self.backend.candles
+        feeds: dict[FeedName, PaperFeed] = {
+            "exchange": ExchangeFeed(EmbeddedMarketData(embedded.pool), kept),
+            "replay": ReplayFeed(self.backend.candles),
+        }
+        parts = PaperParts(
+            store=SqlPaperStore(self._database),
+            runs=runs,
+            engine=EmbeddedPaperEngine(embedded.pool, settings.run_timeout, settings.run_memory_mb),
+            feeds=feeds,
+            owner=owner_id(),
+        )
+        webhooks = HttpWebhooks(
+            settings.webhook_secret, allow_private=settings.webhook_allow_private, now=time.time
+        )
+        return PaperKeeper(parts, webhooks, owner_is_dead)
+
+    def _paper(self, keeper: PaperKeeper) -> PaperService:
+        planner = PaperPlanner(self.backend.strategies, self.backend.candles, self.catalog)
+        return PaperService(
+            planner,
+            PaperWarmUp(planner, self.candle_imports, keeper.parts.clock),
+            PaperEngines(self.backend.embedded.identity, self.backend.no_paper),
+            keeper,
+        )
+
+    async def keep_paper(self) -> None:
+        """Go on with paper sessions that no server works on. For servers alone: a command ends too soon."""
+        await self.paper_keeper.start()
+
     def _check_store(self) -> None:
         with self._database.writing():
             pass
@@ -173,6 +221,7 @@ class Application:
         if self._warming is not None:
             self._warming.cancel()
             await asyncio.gather(self._warming, return_exceptions=True)
+        await self.paper_keeper.close()
         await self.jobs.close()
         await self.backend.close()
         await asyncio.to_thread(self._database.close)

@@ -8,7 +8,7 @@ from jesse_mcp.domain.backtests import EngineOutcome
 from jesse_mcp.domain.model import Value
 
 #: Asked for by itself, a cell of a batch, tried by a search, a run repeated (on altered candles, in a crisis,
-#: at higher costs), a pair: simulated here, or the same decisions executed by Jesse; or what a paper session did.
+#: at higher costs), a pair: simulated here, or the same decisions executed by Jesse; or a paper session.
 RunKind = Literal["backtest", "batch", "trial", "scenario", "pairs", "paper"]
 
 #: Why a run of the kind ``pairs`` cannot be made again.

@@ -19,8 +19,8 @@ from jesse_mcp.server import (
     job_tools,
     monte_carlo_tools,
     pairs_tools,
+    paper_tools,
     performance_tools,
-    regime_tools,
     regime_tools,
     risk_report_tools,
     run_tools,
@@ -73,6 +73,7 @@ def build_server(
         audit.start()
         try:
             await application.start()
+            await application.keep_paper()
             yield
         finally:
             await application.close()
@@ -109,9 +110,9 @@ def build_server(
         value_at_risk_tools,
         pairs_tools,
         regime_tools,
-        regime_tools,
         risk_report_tools,
         correlation_tools,
+        paper_tools,
         job_tools,
     ):
         tools.register(server, application)

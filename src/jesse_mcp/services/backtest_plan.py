@@ -4,28 +4,23 @@ import hashlib
 import json
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cache, lru_cache
+from functools import cache
 
 from jesse_mcp.domain.backtests import EngineChoice, EngineRun
 from jesse_mcp.domain.candles import SeriesKey
 from jesse_mcp.domain.catalog import JesseCatalog
 from jesse_mcp.domain.errors import ErrorCode, ResearchError
 from jesse_mcp.domain.exchanges import resolve_exchange
-from jesse_mcp.domain.strategies import HyperparameterInfo, Severity, StrategySource, ValidationReport
+from jesse_mcp.domain.strategies import HyperparameterInfo, StrategySource
 from jesse_mcp.domain.timeframes import MINUTE_MS, iso_date, parse_date, timeframe_minutes
 from jesse_mcp.ports.candle_store import CandleStore
 from jesse_mcp.ports.engine import BacktestEngine
 from jesse_mcp.ports.strategy_store import StrategyStore
 from jesse_mcp.services.backtest_request import BacktestArguments, complete, parsed_routes
 from jesse_mcp.services.candle_slices import CandleSlicer, period, series_of
-from jesse_mcp.services.declared_ranges import outside_declared
+from jesse_mcp.services.code_warnings import CodeReader
 from jesse_mcp.services.engine_choice import EmbeddedBeside, engine_for
 from jesse_mcp.services.missing_candles import missing_candles
-from jesse_mcp.services.validation import validate_source
-
-_FINDINGS_IN_WARNINGS = 5
-_REMEMBERED_STRATEGIES = 64
-
 
 #: The code of strategies, by their names.
 Sources = Callable[[frozenset[str]], StrategySource]
@@ -68,8 +63,7 @@ class BacktestPlanner:
         self._engine = engine
         self._beside = beside
         self._slicer = CandleSlicer(candles)
-        # Validation takes longer than the rest of a plan, and says the same of the same code.
-        self._report = lru_cache(_REMEMBERED_STRATEGIES)(self._validated)
+        self._reader = CodeReader(catalog)
 
     def pinned_sources(self) -> Sources:
         """Code that is read once and stays as it was: for many plans that must not mix two versions."""
@@ -122,7 +116,7 @@ class BacktestPlanner:
     def declared(self, plan: Plan) -> dict[str, tuple[HyperparameterInfo, ...] | None]:
         """What each strategy of a plan says of its hyperparameters; ``None`` when that is computed."""
         names = dict.fromkeys(route.strategy for route in plan.run.request.routes)
-        return {name: self._report(name, plan.run.source[_module(name)]).hyperparameters for name in names}
+        return {name: self._reader.report(name, plan.run.source).hyperparameters for name in names}
 
     def _end(self, arguments: BacktestArguments) -> int:
         if arguments.end_date is not None:
@@ -141,23 +135,5 @@ class BacktestPlanner:
             for timeframe in sorted({route.timeframe for route in request.routes})
             if request.start_ms % (timeframe_minutes(timeframe) * MINUTE_MS)
         ]
-        for name in dict.fromkeys(route.strategy for route in request.routes):
-            report = self._report(name, run.source[_module(name)])
-            warnings += outside_declared(name, report.hyperparameters, request.hyperparameters)
-            warnings += _pointed_out(name, report)
+        warnings += self._reader.warnings(request.routes, run.source, request.hyperparameters)
         return warnings
-
-    def _validated(self, name: str, code: str) -> ValidationReport:
-        return validate_source(code, self._catalog, name)
-
-
-def _module(strategy: str) -> str:
-    return f"strategies/{strategy}/__init__.py"
-
-
-def _pointed_out(name: str, report: ValidationReport) -> list[str]:
-    return [
-        f"{name} line {finding.line}: {finding.message}"
-        for finding in report.findings[:_FINDINGS_IN_WARNINGS]
-        if finding.severity in (Severity.ERROR, Severity.WARNING)
-    ]

@@ -76,7 +76,8 @@ class CandleSlicer:
         missing = (request.end_ms - warm_start) // MINUTE_MS - (end - first)
         if missing:
             coverage = self._store.coverage(key, warm_start, request.end_ms, max_gaps=10)
-            usable = end > trading and (first < trading or not request.warm_up_candles)
+            traded = end > trading or request.start_ms == request.end_ms
+            usable = traded and (first < trading or not request.warm_up_candles)
             if not (usable and _acceptable(coverage, policy)):
                 raise self._incomplete(key, warm_start, request, coverage, policy)
         return CandleSlice(
@@ -212,6 +213,12 @@ def traded_rows(run: EngineRun, symbol: str) -> CandleArray:
             rows = np.memmap(part.path, dtype="<f8", mode="r", shape=(part.total_rows, _COLUMNS))
             return rows[part.trading_row : part.end_row]
     raise KeyError(symbol)
+
+
+def warm_up_rows(part: CandleSlice) -> CandleArray:
+    """The candles before the first one traded, as they are pinned. Blocks."""
+    rows = np.memmap(part.path, dtype="<f8", mode="r", shape=(part.total_rows, _COLUMNS))
+    return np.array(rows[part.start_row : part.trading_row])
 
 
 def warm_up_start(request: BacktestRequest) -> int:

@@ -94,20 +94,19 @@ class SessionRun:
     async def _persist(self) -> None:
         while not self._abandoned:
             try:
-                await self._attempt()
-                return
+                return await self._attempt()
             except ResearchError as error:
                 if not await self._goes_on_after(error):
-                    return
+                    return None
             except Exception as fault:
                 logger.exception("paper session %s failed inside the server", self.session_id)
-                await self._fail(_internal(fault))
-                return
+                return await self._fail(_internal(fault))
             finally:
                 await self._close()
             self.health.restarts += 1
             self.health.phase = "waiting"
             await self._parts.pause(min(_FIRST_PAUSE * 2**self._failures, _LONGEST_PAUSE))
+        return None
 
     async def _goes_on_after(self, error: ResearchError) -> bool:
         """Whether to try again; otherwise the session has ended by this."""

@@ -180,8 +180,8 @@ class PaperWork:
         return ResearchError(
             ErrorCode.RUN_REJECTED,
             f"worked through once more{where}, the session did something else than before",
-            hint="a strategy must depend on candles alone: look for the clock, the network or files in it; an "
-            "engine that was exchanged meanwhile does this too. What was recorded is kept",
+            hint="a strategy must depend on candles alone: look for the clock, the network or files in it, "
+            "or an engine that was exchanged meanwhile. What was recorded is kept",
             details={"recorded_with": self.session.engine},
         )
 

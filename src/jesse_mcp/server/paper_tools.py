@@ -1,0 +1,148 @@
+"""The eight tools of paper sessions."""
+
+from typing import Annotated, Any, Literal
+
+from fastmcp import Context, FastMCP
+from pydantic import Field, FiniteFloat
+
+from jesse_mcp.composition import Application
+from jesse_mcp.domain.backtests import DataRoute, EngineChoice, ExchangeType, LeverageMode, Route
+from jesse_mcp.domain.paper import FeedName
+from jesse_mcp.server.progress import notifier
+from jesse_mcp.server.registration import MAX_OFFSET, add_tool
+from jesse_mcp.services.paper_request import PaperArguments
+from jesse_mcp.services.paper_views import (
+    PaperEquityCurve,
+    PaperList,
+    PaperMetricsView,
+    PaperStarted,
+    PaperStatusView,
+    PaperStopped,
+    PaperTrades,
+    PaperUpdated,
+)
+
+Resolution = Literal["1m", "5m", "15m", "1h", "4h", "1d"]
+SessionId = Annotated[str, Field(description="from paper_start or paper_list_sessions")]
+
+
+def register(server: FastMCP, application: Application) -> None:
+    async def paper_start(
+        context: Context,
+        strategy: Annotated[str | None, Field(description="with symbol; or routes")] = None,
+        symbol: Annotated[str | None, Field(description="e.g. BTC-USDT")] = None,
+        timeframe: Annotated[str, Field(description="1m to 1M")] = "1h",
+        exchange: Annotated[
+            str, Field(description="'Binance' is spot, or its perpetual futures with leverage above 1")
+        ] = "Binance",
+        starting_balance: FiniteFloat = 10_000,
+        leverage: Annotated[int, Field(description="futures only")] = 1,
+        session_id: Annotated[str | None, Field(description="default: a new one")] = None,
+        fee: Annotated[FiniteFloat | None, Field(description="fraction; null: the exchange's own")] = 0.001,
+        routes: Annotated[list[Route] | None, Field(description="several symbols, one balance")] = None,
+        data_routes: list[DataRoute] | None = None,
+        exchange_type: ExchangeType | None = None,
+        leverage_mode: LeverageMode = "cross",
+        hyperparameters: dict[str, bool | int | FiniteFloat | str] | None = None,
+        warm_up_candles: Annotated[int, Field(description="imported if missing")] = 240,
+        feed: Annotated[
+            FeedName, Field(description="exchange: as it happens; replay: stored candles")
+        ] = "exchange",
+        speed: Annotated[
+            FiniteFloat | None, Field(description="replayed minutes a minute; default: all at once")
+        ] = None,
+        replay_start: Annotated[str | None, Field(description="YYYY-MM-DD, UTC")] = None,
+        replay_end: Annotated[str | None, Field(description="exclusive; default: last stored day")] = None,
+        notes: Annotated[str | None, Field(max_length=2_000)] = None,
+        watch: Annotated[
+            list[dict[str, Any]] | None,
+            Field(
+                description="alerts: {kind: drawdown|daily_loss|loss_streak|no_data|drift, limit, stop, "
+                "run_id (drift)}"
+            ),
+        ] = None,
+        webhook: Annotated[str | None, Field(description="URL that alerts are sent to")] = None,
+        engine: EngineChoice = "configured",
+    ) -> PaperStarted:
+        """Trade a strategy on paper, minute by minute, exactly as a backtest would: no real orders.
+
+        Runs until paper_stop, across restarts of the server: after a crash it catches up from its own record.
+        """
+        arguments = PaperArguments(
+            strategy=strategy,
+            symbol=symbol,
+            timeframe=timeframe,
+            exchange=exchange,
+            starting_balance=starting_balance,
+            leverage=leverage,
+            session_id=session_id,
+            fee=fee,
+            routes=None if routes is None else tuple(routes),
+            data_routes=tuple(data_routes or ()),
+            exchange_type=exchange_type,
+            leverage_mode=leverage_mode,
+            hyperparameters=hyperparameters,
+            warm_up_candles=warm_up_candles,
+            feed=feed,
+            speed=speed,
+            replay_start=replay_start,
+            replay_end=replay_end,
+            notes=notes,
+            watch=tuple(watch or ()),
+            webhook=webhook,
+            engine=engine,
+        )
+        return await application.paper.start(arguments, notifier(context))
+
+    async def paper_stop(session_id: SessionId) -> PaperStopped:
+        """End a session: open positions are closed at the current price, and it is stored as a run."""
+        return await application.paper.stop(session_id)
+
+    async def paper_status(session_id: SessionId) -> PaperStatusView:
+        """A session now: equity, positions, orders, metrics, health of its feed, alerts, error."""
+        return await application.paper.status(session_id)
+
+    async def paper_get_trades(
+        session_id: SessionId,
+        limit: Annotated[int, Field(ge=1, le=1_000)] = 100,
+        offset: Annotated[int, Field(ge=0, le=MAX_OFFSET)] = 0,
+    ) -> PaperTrades:
+        """Closed trades of a session, oldest first."""
+        return await application.paper.trades(session_id, limit, offset)
+
+    async def paper_get_equity(
+        session_id: SessionId,
+        resolution: Resolution = "1h",
+        limit: Annotated[int, Field(ge=1, le=2_000)] = 500,
+        offset: Annotated[int, Field(ge=0, le=MAX_OFFSET)] = 0,
+    ) -> PaperEquityCurve:
+        """Equity curve of a session, oldest first; drawdown is from the highest minute before."""
+        return await application.paper.equity(session_id, resolution, limit, offset)
+
+    async def paper_get_metrics(session_id: SessionId) -> PaperMetricsView:
+        """Every metric of a session so far; what is not defined yet is null with the reason."""
+        return await application.paper.metrics(session_id)
+
+    async def paper_list_sessions(
+        include_ended: bool = False,
+        limit: Annotated[int, Field(ge=1, le=200)] = 50,
+        offset: Annotated[int, Field(ge=0, le=MAX_OFFSET)] = 0,
+    ) -> PaperList:
+        """Running sessions, newest first."""
+        return await application.paper.sessions(include_ended=include_ended, limit=limit, offset=offset)
+
+    async def paper_update_session(
+        session_id: SessionId,
+        updates: Annotated[dict[str, Any], Field(description="{leverage, notes}: nothing else can change")],
+    ) -> PaperUpdated:
+        """Change the leverage of entries from now on, or the notes of a session."""
+        return await application.paper.update(session_id, updates)
+
+    add_tool(server, paper_start, title="Start paper trading", open_world=True)
+    add_tool(server, paper_stop, title="Stop paper trading", destructive=True, idempotent=True)
+    add_tool(server, paper_status, title="Paper session status", read_only=True)
+    add_tool(server, paper_get_trades, title="Paper trades", read_only=True)
+    add_tool(server, paper_get_equity, title="Paper equity", read_only=True)
+    add_tool(server, paper_get_metrics, title="Paper metrics", read_only=True)
+    add_tool(server, paper_list_sessions, title="List paper sessions", read_only=True)
+    add_tool(server, paper_update_session, title="Update a paper session", idempotent=True)

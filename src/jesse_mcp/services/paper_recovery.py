@@ -1,0 +1,176 @@
+"""Which paper sessions this server works on: its own, and those whose server is gone."""
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable
+from contextlib import suppress
+
+from jesse_mcp.domain.errors import ErrorCode, ResearchError
+from jesse_mcp.domain.paper_records import PaperEvent
+from jesse_mcp.ports.paper import PaperProcess
+from jesse_mcp.ports.webhooks import WebhookSender
+from jesse_mcp.services.paper_delivery import deliver_due
+from jesse_mcp.services.paper_parts import PaperParts
+from jesse_mcp.services.paper_supervision import SessionRun
+
+logger = logging.getLogger("jesse_mcp.paper")
+
+
+class PaperKeeper:
+    """Keeps the leases of this server's sessions, takes over those of dead or silent ones, passes on what is
+    asked of them in other servers, and sends alerts.
+
+    Args:
+        parts: what sessions work with.
+        webhooks: sends alerts.
+        owner_is_dead: whether another owner is known to be gone; false when that cannot be known.
+        lease_seconds: how long a silent owner is believed to be alive.
+        beat_seconds: between renewals, and between looks for what others asked.
+        now: the clock of leases, epoch seconds.
+    """
+
+    def __init__(
+        self,
+        parts: PaperParts,
+        webhooks: WebhookSender,
+        owner_is_dead: Callable[[str], bool],
+        *,
+        lease_seconds: float = 20.0,
+        beat_seconds: float = 1.0,
+        now: Callable[[], float] = time.time,
+    ) -> None:
+        self.parts = parts
+        self.webhooks = webhooks
+        self._owner_is_dead = owner_is_dead
+        self._lease_seconds = lease_seconds
+        self._beat_seconds = beat_seconds
+        self._now = now
+        self._runs: dict[str, SessionRun] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._sending: asyncio.Task[None] | None = None
+        self._heart: asyncio.Task[None] | None = None
+        self._closing = asyncio.Event()
+
+    @property
+    def started(self) -> bool:
+        return self._heart is not None
+
+    async def start(self) -> None:
+        """Take up abandoned sessions, now and whenever there are some, until :meth:`close`."""
+        if self._heart is None:
+            self._heart = asyncio.create_task(self._heartbeat(), name="paper heartbeat")
+
+    def lease(self) -> float:
+        """Until when a session is this server's without being renewed, epoch seconds."""
+        return self._now() + self._lease_seconds
+
+    def begin(self, session_id: str, process: PaperProcess | None = None) -> SessionRun:
+        """Work on a session this server owns.
+
+        Args:
+            process: one that is open already.
+
+        Raises:
+            ResearchError: ``engine_failed`` when the server is stopping.
+        """
+        if self._closing.is_set():
+            raise ResearchError(
+                ErrorCode.ENGINE_FAILED,
+                f"the server is stopping and takes no session; {session_id!r} is left to the next one",
+                hint="start the server again: it goes on with every running session by itself",
+            )
+        run = SessionRun(session_id, self.parts, process)
+        self._runs[session_id] = run
+        task = asyncio.create_task(self._see_through(run), name=f"paper session {session_id}")
+        # The loop itself keeps no task alive.
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return run
+
+    def run_of(self, session_id: str) -> SessionRun | None:
+        """The session at work in this process, if it is."""
+        return self._runs.get(session_id)
+
+    async def close(self) -> None:
+        """Stop working and leave every session to the next server, running. Idempotent."""
+        self._closing.set()
+        heart, self._heart = self._heart, None
+        if heart is not None:
+            await asyncio.gather(heart, return_exceptions=True)
+        for task in [*self._tasks, *([self._sending] if self._sending else [])]:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        if heart is not None:
+            # On a disk that refuses it, the leases run out by themselves.
+            with suppress(ResearchError):
+                await asyncio.to_thread(self.parts.store.release, self.parts.owner)
+
+    async def _see_through(self, run: SessionRun) -> None:
+        try:
+            await run.run()
+        finally:
+            if self._runs.get(run.session_id) is run:
+                del self._runs[run.session_id]
+
+    async def _heartbeat(self) -> None:
+        while not self._closing.is_set():
+            try:
+                await self._beat()
+            except Exception:
+                # A full disk or a busy database may pass; without a heart every session would be lost.
+                logger.exception("a heartbeat of paper sessions failed; the next one tries again")
+            with suppress(TimeoutError):
+                async with asyncio.timeout(self._beat_seconds):
+                    await self._closing.wait()
+
+    async def _beat(self) -> None:
+        for run in list(self._runs.values()):
+            run.wake()
+        if self._runs:
+            await self._renew()
+        await self._take_over()
+        if self._sending is None or self._sending.done():
+            self._sending = asyncio.create_task(self._send())
+
+    async def _renew(self) -> None:
+        store, owner = self.parts.store, self.parts.owner
+        mine = list(self._runs.values())
+        renewed = await asyncio.to_thread(store.renew, owner, self.lease())
+        for run in mine:
+            if run.session_id not in renewed:
+                run.abandon()
+        asked = await asyncio.to_thread(store.asked, owner)
+        for session_id in asked.stops & self._runs.keys():
+            self._runs[session_id].stop()
+        for session_id in {session_id for session_id, _ in asked.changes} & self._runs.keys():
+            self._runs[session_id].decide()
+
+    async def _take_over(self) -> None:
+        store, owner = self.parts.store, self.parts.owner
+        for session_id in await asyncio.to_thread(self._claimed):
+            if self._closing.is_set():
+                return
+            if session_id in self._runs:
+                continue
+            logger.info("paper session %s is taken up", session_id)
+            taken = PaperEvent(
+                timestamp=self.parts.clock.now_ms(), kind="taken_up", message=f"by the server {owner}"
+            )
+            await asyncio.to_thread(store.add_events, session_id, [taken])
+            self.begin(session_id)
+
+    def _claimed(self) -> list[str]:
+        """Sessions that are this server's from now on."""
+        store, owner = self.parts.store, self.parts.owner
+        others = store.active_owners() - {owner}
+        if not others:
+            return []
+        dead = frozenset(other for other in others if self._owner_is_dead(other))
+        return store.claim(owner, self._now(), self.lease(), dead)
+
+    async def _send(self) -> None:
+        try:
+            await deliver_due(self.parts.store, self.webhooks, self.parts.owner, self.parts.clock)
+        except ResearchError as error:
+            logger.warning("alerts wait: %s", error)
