@@ -586,7 +586,7 @@ async def test_numbers_of_the_call_have_no_market(desk: Desk) -> None:
     assert (
         found.undefined["exposure"]
         == found.undefined["shocks"]
-        == ("the source names no market: give run_id or market")
+        == ("the source names no market: give run_id, session_id or market")
     )
     assert found.shocks == ()
     assert all(row["total_return"] is None for row in found.crises)

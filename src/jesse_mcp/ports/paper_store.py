@@ -65,6 +65,8 @@ class OwnerRequests:
 class PaperResults(Protocol):
     """What a session has done so far, for analyses."""
 
+    def get(self, session_id: str) -> PaperSession: ...
+
     def trades(self, session_id: str) -> tuple[Trade, ...]:
         """Every closed trade, oldest first."""
         ...
@@ -85,8 +87,6 @@ class PaperStore(PaperResults, Protocol):
     def create(self, new: NewSession, lease_until: float) -> None:
         """Raises: ResearchError: ``session_exists``."""
         ...
-
-    def get(self, session_id: str) -> PaperSession: ...
 
     def setup(self, session_id: str) -> PaperSetup:
         """What its process is opened with."""

@@ -7,7 +7,7 @@ from pydantic import Field, FiniteFloat
 
 from jesse_mcp.composition import Application
 from jesse_mcp.server.registration import add_tool
-from jesse_mcp.server.source_arguments import Balances, Market, PeriodsPerYear, Returns, RunId
+from jesse_mcp.server.source_arguments import Balances, Market, PeriodsPerYear, Returns, RunId, SessionId
 from jesse_mcp.services.analysis_source import source_arguments
 from jesse_mcp.services.performance_analysis import PerformanceResult
 from jesse_mcp.services.performance_request import (
@@ -24,6 +24,7 @@ def register(server: FastMCP, application: Application) -> None:
         balances: Balances = None,
         market: Market = None,
         periods_per_year: PeriodsPerYear = None,
+        session_id: SessionId = None,
         include: Annotated[list[PerformanceSection] | None, Field(description="default: trades")] = None,
         risk_free_rate: FiniteFloat = 0.0,
         target_return: FiniteFloat = 0.0,
@@ -42,7 +43,7 @@ def register(server: FastMCP, application: Application) -> None:
         """
         return await application.performance.analyse(
             PerformanceArguments(
-                source=source_arguments(run_id, returns, balances, market, periods_per_year),
+                source=source_arguments(run_id, returns, balances, market, periods_per_year, session_id),
                 include=None if include is None else tuple(include),
                 risk_free_rate=risk_free_rate,
                 target_return=target_return,

@@ -7,7 +7,7 @@ from pydantic import Field, FiniteFloat
 
 from jesse_mcp.composition import Application
 from jesse_mcp.server.registration import add_tool
-from jesse_mcp.server.source_arguments import Balances, Market, PeriodsPerYear, Returns, RunId
+from jesse_mcp.server.source_arguments import Balances, Market, PeriodsPerYear, Returns, RunId, SessionId
 from jesse_mcp.services.analysis_source import source_arguments
 from jesse_mcp.services.risk_report import RiskReportResult
 from jesse_mcp.services.risk_request import ReportFormat, RiskArguments
@@ -20,6 +20,7 @@ def register(server: FastMCP, application: Application) -> None:
         balances: Balances = None,
         market: Market = None,
         periods_per_year: PeriodsPerYear = None,
+        session_id: SessionId = None,
         limits: Annotated[
             dict[str, FiniteFloat] | None,
             Field(
@@ -39,7 +40,7 @@ def register(server: FastMCP, application: Application) -> None:
         """
         return await application.risk_reports.report(
             RiskArguments(
-                source=source_arguments(run_id, returns, balances, market, periods_per_year),
+                source=source_arguments(run_id, returns, balances, market, periods_per_year, session_id),
                 limits=limits or {},
                 trials=trials,
                 format=format,

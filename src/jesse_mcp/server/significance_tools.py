@@ -8,7 +8,7 @@ from pydantic import Field, FiniteFloat
 from jesse_mcp.composition import Application
 from jesse_mcp.server.progress import notifier
 from jesse_mcp.server.registration import add_tool
-from jesse_mcp.server.source_arguments import Balances, Market, PeriodsPerYear, Returns, RunId
+from jesse_mcp.server.source_arguments import Balances, Market, PeriodsPerYear, Returns, RunId, SessionId
 from jesse_mcp.services.analysis_source import source_arguments
 from jesse_mcp.services.significance import SignificanceAnswer
 from jesse_mcp.services.significance_request import (
@@ -27,6 +27,7 @@ def register(server: FastMCP, application: Application) -> None:
         balances: Balances = None,
         market: Market = None,
         periods_per_year: PeriodsPerYear = None,
+        session_id: SessionId = None,
         run_ids: Annotated[
             list[str] | None, Field(description="instead: runs to compare, of which the best is judged")
         ] = None,
@@ -46,7 +47,7 @@ def register(server: FastMCP, application: Application) -> None:
         Probabilistic and deflated Sharpe ratio against all experiments with this code in the ledger, minimum
         track record, probability of backtest overfitting; of several runs also SPA and corrected p-values.
         """
-        single = (run_id, returns, balances, market, periods_per_year)
+        single = (run_id, returns, balances, market, periods_per_year, session_id)
         if run_ids is not None and any(given is not None for given in single):
             raise invalid("run_ids is given with another source", "give either run_ids or one source")
         return await application.significance.test(

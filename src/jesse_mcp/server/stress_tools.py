@@ -8,7 +8,7 @@ from pydantic import Field, FiniteFloat
 from jesse_mcp.composition import Application
 from jesse_mcp.server.progress import notifier
 from jesse_mcp.server.registration import add_tool
-from jesse_mcp.server.source_arguments import Balances, Market, PeriodsPerYear, Returns, RunId
+from jesse_mcp.server.source_arguments import Balances, Market, PeriodsPerYear, Returns, RunId, SessionId
 from jesse_mcp.services.analysis_source import source_arguments
 from jesse_mcp.services.stress import StressAnswer
 from jesse_mcp.services.stress_request import Rerun, StressArguments
@@ -22,6 +22,7 @@ def register(server: FastMCP, application: Application) -> None:
         balances: Balances = None,
         market: Market = None,
         periods_per_year: PeriodsPerYear = None,
+        session_id: SessionId = None,
         scenarios: Annotated[list[str] | None, Field(description="crises, default all")] = None,
         shocks: Annotated[
             dict[str, FiniteFloat] | None, Field(description="by symbol, -0.3: a fall of 30 %")
@@ -47,7 +48,7 @@ def register(server: FastMCP, application: Application) -> None:
         rerun makes the run again through them, with higher fees, with slippage.
         """
         arguments = StressArguments(
-            source=source_arguments(run_id, returns, balances, market, periods_per_year),
+            source=source_arguments(run_id, returns, balances, market, periods_per_year, session_id),
             scenarios=None if scenarios is None else tuple(scenarios),
             shocks=shocks,
             volatility_multiplier=volatility_multiplier,

@@ -8,7 +8,7 @@ from pydantic import Field, FiniteFloat
 from jesse_mcp.composition import Application
 from jesse_mcp.server.progress import notifier
 from jesse_mcp.server.registration import add_tool
-from jesse_mcp.server.source_arguments import Balances, Market, PeriodsPerYear, Returns, RunId
+from jesse_mcp.server.source_arguments import Balances, Market, PeriodsPerYear, Returns, RunId, SessionId
 from jesse_mcp.services.analysis_source import source_arguments
 from jesse_mcp.services.value_at_risk import VarAnswer
 from jesse_mcp.services.value_at_risk_request import (
@@ -28,6 +28,7 @@ def register(server: FastMCP, application: Application) -> None:
         balances: Balances = None,
         market: Market = None,
         periods_per_year: PeriodsPerYear = None,
+        session_id: SessionId = None,
         methods: tuple[VarMethod, ...] = DEFAULT_METHODS,
         confidence: tuple[FiniteFloat, ...] = DEFAULT_CONFIDENCES,
         horizon: Annotated[tuple[int, ...], Field(description="periods")] = DEFAULT_HORIZONS,
@@ -44,7 +45,7 @@ def register(server: FastMCP, application: Application) -> None:
         Of a market with several symbols also what each adds. backtest tells which method to believe.
         """
         arguments = VarArguments(
-            source=source_arguments(run_id, returns, balances, market, periods_per_year),
+            source=source_arguments(run_id, returns, balances, market, periods_per_year, session_id),
             methods=methods,
             confidences=confidence,
             horizons=horizon,

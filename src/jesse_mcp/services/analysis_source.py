@@ -1,7 +1,7 @@
-"""What an analysis is made of: a stored run, numbers in the call, or stored candles."""
+"""What an analysis is made of: a stored run, a paper session, numbers in the call, or stored candles."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -20,6 +20,7 @@ from jesse_mcp.domain.errors import ErrorCode, ResearchError
 from jesse_mcp.domain.model import Value
 from jesse_mcp.domain.runs import RunRecord
 from jesse_mcp.domain.timeframes import iso_minute, parse_date, timeframe_minutes
+from jesse_mcp.ports.paper_store import PaperResults
 from jesse_mcp.ports.records import RunStore
 from jesse_mcp.services.market_bars import MarketBars, MarketReader
 from jesse_mcp.services.pair_legs import decisions
@@ -29,7 +30,7 @@ MAX_POINTS = 2_000_000
 MAX_SYMBOLS = 100
 _MINUTES_A_YEAR = 365 * 1_440
 _YEAR_10000 = 253_402_300_800_000
-_NAMES = ("run_id", "returns", "balances", "market")
+_NAMES = ("run_id", "returns", "balances", "market", "session_id")
 
 
 class MarketSource(Value):
@@ -44,12 +45,13 @@ class MarketSource(Value):
 
 
 class SourceArguments(Value):
-    """Exactly one of the first four; ``periods_per_year`` goes with ``returns`` and ``balances``."""
+    """Exactly one of the first five; ``periods_per_year`` goes with ``returns`` and ``balances``."""
 
     run_id: str | None = None
     returns: tuple[float, ...] | None = None
     balances: tuple[tuple[int, float], ...] | None = None
     market: MarketSource | None = None
+    session_id: str | None = None
     periods_per_year: float | None = None
 
 
@@ -71,6 +73,7 @@ class Sample:
         series: empty when there is a ``reason`` why there are no returns.
         trades: ``None`` when the source does not know of trades.
         record: the run, if it is one.
+        asked: what a paper session without a run was started with, as the backtest of its minutes so far.
         components: of a market source.
         remarks: what has to be said beside every number made of it.
     """
@@ -80,8 +83,14 @@ class Sample:
     reason: str | None = None
     trades: tuple[Trade, ...] | None = None
     record: RunRecord | None = None
+    asked: BacktestRequest | None = None
     components: Components | None = None
     remarks: tuple[str, ...] = ()
+
+    @property
+    def request(self) -> BacktestRequest | None:
+        """What was traded how and when, of a run or a session; ``None`` of anything else."""
+        return self.asked if self.record is None else BacktestRequest.model_validate(self.record.request)
 
     @property
     def decisions(self) -> int | None:
@@ -95,13 +104,15 @@ def source_arguments(
     balances: list[tuple[int, float]] | None,
     market: dict[str, Any] | MarketSource | None,
     periods_per_year: float | None,
+    session_id: str | None = None,
 ) -> SourceArguments:
     """The arguments as a tool receives them, checked as far as they can be without reading anything.
 
     Raises:
         ResearchError: ``invalid_argument`` naming the argument and what it received.
     """
-    given = [n for n, v in zip(_NAMES, (run_id, returns, balances, market), strict=True) if v is not None]
+    values = (run_id, returns, balances, market, session_id)
+    given = [name for name, value in zip(_NAMES, values, strict=True) if value is not None]
     if len(given) != 1:
         raise _invalid(
             f"{' and '.join(given) or 'none'} of {', '.join(_NAMES)} is given",
@@ -124,6 +135,7 @@ def source_arguments(
                 "returns": returns,
                 "balances": balances,
                 "market": market,
+                "session_id": session_id,
                 "periods_per_year": periods_per_year,
             }
         )
@@ -140,8 +152,15 @@ def source_arguments(
 class AnalysisSources:
     """Blocking; called in a thread."""
 
-    def __init__(self, runs: RunStore, market: MarketReader, exchange_name: Callable[[str], str]) -> None:
+    def __init__(
+        self,
+        runs: RunStore,
+        market: MarketReader,
+        exchange_name: Callable[[str], str],
+        sessions: PaperResults | None = None,
+    ) -> None:
         self._runs = runs
+        self._sessions = sessions
         self._market = market
         self._exchange_name = exchange_name
 
@@ -149,10 +168,13 @@ class AnalysisSources:
         """What the source holds.
 
         Raises:
-            ResearchError: ``run_not_found``, ``candles_missing``, ``invalid_argument``.
+            ResearchError: ``run_not_found``, ``session_not_found``, ``candles_missing``,
+                ``invalid_argument``.
         """
         if arguments.run_id is not None:
             return sample_of_run(self._runs.get(arguments.run_id))
+        if arguments.session_id is not None:
+            return self._of_session(arguments.session_id)
         if arguments.returns is not None:
             return _of_returns(arguments.returns, arguments.periods_per_year)
         if arguments.balances is not None:
@@ -160,6 +182,35 @@ class AnalysisSources:
         if arguments.market is not None:
             return self._of_market(arguments.market)
         raise _invalid("no source is given", f"give one of {', '.join(_NAMES)}")
+
+    def _of_session(self, session_id: str) -> Sample:
+        """The run of one that has ended; of one that goes on, what it has done so far."""
+        if self._sessions is None:
+            raise ResearchError(
+                ErrorCode.CAPABILITY_MISSING, "no paper sessions are kept here", hint="give run_id instead"
+            )
+        session = self._sessions.get(session_id)
+        if session.run_id is not None:
+            return sample_of_run(self._runs.get(session.run_id))
+        through = session.place.through or session.request.start_ms
+        daily = self._sessions.daily(session_id)
+        label = f"paper session {session_id} up to {iso_minute(through)}"
+        sample = sample_of_balances(
+            label,
+            np.array([balance for _, balance in daily], dtype=np.float64),
+            np.array([moment for moment, _ in daily], dtype=np.int64),
+        )
+        return replace(
+            sample,
+            trades=self._sessions.trades(session_id),
+            asked=session.request.as_backtest(through),
+            remarks=(
+                *sample.remarks,
+                f"the session is {session.status.value}: balances are those of its days so far, and what is "
+                "open is no trade",
+                *session.warnings,
+            ),
+        )
 
     def market_bars(self, market: MarketSource) -> MarketBars:
         """Bars of every symbol of a market, and their closes at the times all of them have.

@@ -16,7 +16,6 @@ from jesse_mcp.analytics.sharpe_uncertainty import (
     autocorrelation_adjusted_sharpe,
     normal_interval,
 )
-from jesse_mcp.domain.backtests import BacktestRequest
 from jesse_mcp.domain.model import Value
 from jesse_mcp.domain.runs import RunRecord
 from jesse_mcp.domain.timeframes import iso_minute
@@ -144,10 +143,13 @@ class PerformanceService:
         return self._of_returns(name, sample, arguments)
 
     def _of_trades(self, name: PerformanceSection, sample: Sample) -> Section:
-        if sample.trades is None or sample.record is None:
+        request = sample.request
+        if sample.trades is None or request is None:
             return {}, {name: _UNKNOWN_TRADES}
         if name == "trades":
-            return _prefixed(name, trades_section(trade_table(sample.trades), _request(sample.record)))
+            return _prefixed(name, trades_section(trade_table(sample.trades), request))
+        if sample.record is None:
+            return {}, {name: "the session has no run yet: its run has them when it has ended"}
         return excursions_section(sample.trades, self._candles.of(sample.record))
 
     def _of_returns(
@@ -198,9 +200,10 @@ def performance_measures(series: ReturnSeries, arguments: PerformanceArguments) 
 
 
 def _trade_measures(sample: Sample) -> Mapping[str, Measure] | None:
-    if sample.trades is None or sample.record is None:
+    request = sample.request
+    if sample.trades is None or request is None:
         return None
-    return trade_measures(trade_table(sample.trades), _request(sample.record))
+    return trade_measures(trade_table(sample.trades), request)
 
 
 def _of_jesse(record: RunRecord | None) -> Section:
@@ -210,10 +213,6 @@ def _of_jesse(record: RunRecord | None) -> Section:
 def _prefixed(name: str, section: Section) -> Section:
     values, undefined = section
     return values, {f"{name}.{key}": reason for key, reason in undefined.items()}
-
-
-def _request(record: RunRecord) -> BacktestRequest:
-    return BacktestRequest.model_validate(record.request)
 
 
 def _span(series: ReturnSeries) -> str | None:

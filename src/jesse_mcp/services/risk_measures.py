@@ -176,10 +176,10 @@ def _deflated(returns: Floats, series: Sequence[Floats], trials: int | None) -> 
 
 
 def _of_trades(sample: Sample, table: TradeTable | None, leverage: Floats) -> dict[str, Measure]:
-    if table is None or sample.record is None:
+    request = sample.request
+    if table is None or request is None:
         none = Measure(None, UNKNOWN_TRADES)
         return dict.fromkeys(("best_trades_share", "leverage_used", "liquidation_distance"), none)
-    request = BacktestRequest.model_validate(sample.record.request)
     used = _highest(leverage, sample)
     return {
         **trade_measures(table, request),

@@ -119,7 +119,9 @@ class RiskReportService:
 
 
 def _label(sample: Sample) -> str:
-    return "returns" if sample.record is None else sample.record.run_id
+    if sample.record is not None:
+        return sample.record.run_id
+    return "returns" if sample.asked is None else "session"
 
 
 def _span(series: ReturnSeries) -> str | None:

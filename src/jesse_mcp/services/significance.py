@@ -85,7 +85,9 @@ class SignificanceService:
         elif arguments.source is not None:
             sources = [arguments.source]
         else:
-            raise invalid("no source is given", "give run_id, run_ids, returns, balances or market")
+            raise invalid(
+                "no source is given", "give run_id, run_ids, session_id, returns, balances or market"
+            )
         samples = [self._sources.load(source) for source in sources]
         records = [sample.record for sample in samples if sample.record is not None]
         if not records:

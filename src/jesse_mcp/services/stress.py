@@ -7,7 +7,6 @@ from typing import Any
 from pydantic import Field
 
 from jesse_mcp.analytics.crises import TABLE_CONVENTION
-from jesse_mcp.domain.backtests import BacktestRequest
 from jesse_mcp.domain.errors import ErrorCode, ResearchError
 from jesse_mcp.domain.jobs import JobState
 from jesse_mcp.domain.model import Value
@@ -219,8 +218,8 @@ class StressService:
         )
 
     def _subject(self, sample: Sample, market: MarketSource | None) -> Subject:
-        if sample.record is not None:
-            request = BacktestRequest.model_validate(sample.record.request)
+        request = sample.request
+        if request is not None:
             symbols = tuple(route.symbol for route in request.routes)
             return Subject(sample, self._market, request.exchange, symbols)
         if market is not None:

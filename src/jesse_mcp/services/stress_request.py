@@ -65,13 +65,14 @@ def check(arguments: StressArguments) -> None:
     Raises:
         ResearchError: ``invalid_argument`` naming the argument and what it received.
     """
-    inline = arguments.source.run_id is None and arguments.source.market is None
+    source = arguments.source
+    inline = source.run_id is None and source.market is None and source.session_id is None
     checks = [
         *_of_numbers(arguments),
         (
             not (inline and arguments.shocks is not None),
             "shocks are given for a source that names no market",
-            "give run_id or market: only there a price has something to do with the returns",
+            "give run_id, session_id or market: only there a price has something to do with the returns",
         ),
         (
             arguments.source.run_id is not None or not arguments.rerun,

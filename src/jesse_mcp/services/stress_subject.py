@@ -12,7 +12,7 @@ from jesse_mcp.domain.candles import SeriesKey
 from jesse_mcp.services.analysis_source import Sample
 from jesse_mcp.services.stress_market import StressMarket
 
-NO_MARKET = "the source names no market: give run_id or market"
+NO_MARKET = "the source names no market: give run_id, session_id or market"
 
 
 @dataclass
@@ -30,14 +30,13 @@ class Subject:
 
     @property
     def request(self) -> BacktestRequest | None:
-        """Of a run."""
-        record = self.sample.record
-        return None if record is None else BacktestRequest.model_validate(record.request)
+        """Of a run or a paper session."""
+        return self.sample.request
 
     @cached_property
     def betas(self) -> Regression | str:
         """Of a run's returns to the symbols it trades; of anything else the reason why there are none."""
-        if self.sample.record is None or self.exchange is None:
+        if self.sample.request is None or self.exchange is None:
             return NO_MARKET
         if self.sample.reason is not None:
             return self.sample.reason

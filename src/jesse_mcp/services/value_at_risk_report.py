@@ -83,7 +83,7 @@ def money_at_risk(arguments: VarArguments, sample: Sample) -> tuple[float | None
     """In the quote currency, or why there is none."""
     if arguments.value is not None:
         return arguments.value, None
-    if sample.record is None and arguments.source.balances is None:
+    if sample.request is None and arguments.source.balances is None:
         return None, "returns and prices have no money: give value"
     if not len(sample.series.balances):
         return None, sample.reason or "there is no balance"
