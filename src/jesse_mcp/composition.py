@@ -111,7 +111,10 @@ class Application:
         )
         self.runs = RunService(runs)
         self.analysis_sources = AnalysisSources(
-            runs, MarketReader(candle_store), lambda name: resolve_exchange(name, self.catalog).name
+            runs,
+            MarketReader(candle_store),
+            lambda name: resolve_exchange(name, self.catalog).name,
+            SqlPaperStore(self._database),
         )
         self.performance = PerformanceService(self.analysis_sources, candle_store)
         self.factors = FactorService(
