@@ -21,7 +21,7 @@ from jesse_mcp.adapters.storage.runs import SqlRunStore
 from jesse_mcp.adapters.storage.token_file import TokenFile
 from jesse_mcp.adapters.strategies.catalog import load_catalog
 from jesse_mcp.adapters.webhooks import HttpWebhooks
-from jesse_mcp.backends import Backend, backend
+from jesse_mcp.backends import Backend, backend, strategy_access
 from jesse_mcp.domain.catalog import JesseCatalog
 from jesse_mcp.domain.errors import ErrorCode, ResearchError
 from jesse_mcp.domain.exchanges import resolve_exchange
@@ -193,7 +193,9 @@ class Application:
         parts = PaperParts(
             store=SqlPaperStore(self._database),
             runs=runs,
-            engine=EmbeddedPaperEngine(embedded.pool, settings.run_timeout, settings.run_memory_mb),
+            engine=EmbeddedPaperEngine(
+                embedded.pool, settings.run_timeout, settings.run_memory_mb, strategy_access(settings)
+            ),
             feeds=feeds,
             owner=owner_id(),
         )
