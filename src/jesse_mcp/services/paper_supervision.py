@@ -105,8 +105,15 @@ class SessionRun:
                 await self._close()
             self.health.restarts += 1
             self.health.phase = "waiting"
-            await self._parts.pause(min(_FIRST_PAUSE * 2**self._failures, _LONGEST_PAUSE))
+            await self._parts.pause(self._pause())
         return None
+
+    def _pause(self) -> float:
+        """Seconds before the next attempt."""
+        if self._stop:
+            return _FIRST_PAUSE
+        # As a power it would grow beyond what a float holds.
+        return min(_FIRST_PAUSE * 2 ** min(self._failures - 1, 10), _LONGEST_PAUSE)
 
     async def _goes_on_after(self, error: ResearchError) -> bool:
         """Whether to try again; otherwise the session has ended by this."""

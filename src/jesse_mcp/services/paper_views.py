@@ -12,6 +12,7 @@ from jesse_mcp.domain.paper_records import AlertDelivery, PaperEquityPoint, Pape
 from jesse_mcp.services.paper_metrics import HEADLINE, PaperMetrics
 
 _HOUR_MS = 3_600_000
+_LOG_CHARACTERS = 1_500
 FINAL = (*HEADLINE, "final_equity")
 
 
@@ -188,7 +189,7 @@ def status_view(
         warnings=session.warnings,
         run_id=session.run_id,
         error=session.error,
-        log_tail=session.log_tail,
+        log_tail=session.log_tail[-_LOG_CHARACTERS:],
     )
 
 

@@ -102,7 +102,7 @@ class SqlPaperStore(SqlPaperReading, SqlPaperOwnership, SqlPaperAlerts):
                 "order_count": place.orders + len(step.orders),
                 "daily_count": place.daily + len(step.daily),
                 "state": state,
-                "log_tail": _tail(row.log_tail + step.log),
+                "log_tail": _tail(row.log_tail, step.log),
             }
             changed = update(paper_sessions).where(paper_sessions.c.seq == row.seq).values(changes)
             return place_of(connection.execute(changed.returning(paper_sessions)).one())
@@ -146,7 +146,7 @@ class SqlPaperStore(SqlPaperReading, SqlPaperOwnership, SqlPaperAlerts):
                 "run_id": end.run_id,
                 "trade_count": row.trade_count + len(end.trades),
                 "daily_count": row.daily_count + len(end.daily),
-                "log_tail": _tail(row.log_tail + end.log),
+                "log_tail": _tail(row.log_tail, end.log),
             }
             connection.execute(update(paper_sessions).where(paper_sessions.c.seq == seq).values(changes))
             return True
@@ -237,7 +237,9 @@ def _equity_between(connection: Connection, seq: int, after: int, through: int) 
     return [PaperEquity(**row._mapping) for row in connection.execute(query)]
 
 
-def _tail(text: str) -> str:
+def _tail(before: str, new: str) -> str:
+    """The end of a log of whole lines."""
+    text = f"{before}{new.rstrip()}\n" if new.strip() else before
     return text.encode(errors="replace")[-_LOG_TAIL_BYTES:].decode(errors="ignore")
 
 
