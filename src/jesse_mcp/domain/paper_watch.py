@@ -19,6 +19,8 @@ WatchKind = Literal["drawdown", "daily_loss", "loss_streak", "no_data", "drift"]
 #: Of a limit, below which a drawdown or a loss has to fall before the next crossing is told: one that hovers
 #: around the limit is one alert.
 RE_ARM = 0.9
+#: What a fraction may lack of its limit by the rounding of a division.
+_ROUNDING = 1e-12
 
 #: Lowest and highest return that is usual after so many days, with the probability of ``limit`` between them.
 Band = Callable[[int], tuple[float, float]]
@@ -164,7 +166,9 @@ class Watcher:
             place
             for place, threshold in enumerate(self._thresholds)
             if threshold.kind == kind
-            and self._is_new(place, reached=value >= threshold.limit, calm=value < re_arm * threshold.limit)
+            and self._is_new(
+                place, reached=value >= threshold.limit - _ROUNDING, calm=value < re_arm * threshold.limit
+            )
         ]
 
     def _is_new(self, place: int, *, reached: bool, calm: bool) -> bool:
