@@ -8,7 +8,7 @@ from pydantic import Field, FiniteFloat
 from jesse_mcp.composition import Application
 from jesse_mcp.server.progress import notifier
 from jesse_mcp.server.registration import add_tool
-from jesse_mcp.server.source_arguments import Balances, Market, PeriodsPerYear, Returns, RunId
+from jesse_mcp.server.source_arguments import Balances, Market, PeriodsPerYear, Returns, RunId, SessionId
 from jesse_mcp.services.analysis_source import source_arguments
 from jesse_mcp.services.factor_analysis import FactorAnswer
 from jesse_mcp.services.factor_request import (
@@ -27,6 +27,7 @@ def register(server: FastMCP, application: Application) -> None:
         balances: Balances = None,
         market: Market = None,
         periods_per_year: PeriodsPerYear = None,
+        session_id: SessionId = None,
         universe: FactorUniverse | None = None,
         factors: Annotated[
             list[BuiltInFactor] | None, Field(description="of universe; default: market and btc")
@@ -50,7 +51,7 @@ def register(server: FastMCP, application: Application) -> None:
         made of a universe of stored candles (momentum, size, volatility need 6 symbols), or given.
         """
         arguments = factor_arguments(
-            source_arguments(run_id, returns, balances, market, periods_per_year),
+            source_arguments(run_id, returns, balances, market, periods_per_year, session_id),
             factors=factors,
             universe=universe,
             factor_returns=factor_returns or {},
