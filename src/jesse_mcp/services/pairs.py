@@ -7,6 +7,7 @@ from typing import Any
 
 from pydantic import Field
 
+from jesse_mcp.domain.backtests import EngineOutcome
 from jesse_mcp.domain.errors import ErrorCode, ResearchError
 from jesse_mcp.domain.jobs import JobState
 from jesse_mcp.domain.model import Value
@@ -105,7 +106,7 @@ class PairsService:
             found = await _computed(plan)
         warnings = await asyncio.to_thread(self._candle_warnings, plan)
         outcome = await asyncio.to_thread(outcome_of, plan, found)
-        record, cached = await asyncio.to_thread(self._filed, plan, found, title, warnings)
+        record, cached = await asyncio.to_thread(self._filed, plan, outcome, title, warnings)
         jesse: dict[str, Any] | str | None = None
         if plan.arguments.jesse and record is not None:
             jesse = await self._in_jesse(plan, found, record, reporter)
@@ -136,10 +137,9 @@ class PairsService:
         )
 
     def _filed(
-        self, plan: PairsPlan, found: PairExperiment, title: str | None, warnings: tuple[str, ...]
+        self, plan: PairsPlan, outcome: EngineOutcome, title: str | None, warnings: tuple[str, ...]
     ) -> tuple[RunRecord | None, bool]:
         """The stored run of this experiment, and whether it was there before."""
-        outcome = outcome_of(plan, found)
         if plan.request is None:
             known = self._ledger.count(plan.family)
             self._ledger.record(trial_of(plan, outcome, None))

@@ -171,8 +171,10 @@ class PairsPlanner:
                 warm_up_candles=arguments.formation_bars,
             ),
             self._catalog,
-            self._end(end, exchange.name, symbols),
+            0,
         )
+        # Everything else is refused before a store is asked.
+        request = request.model_copy(update={"end_ms": self._end(end, exchange.name, symbols)})
         if request.end_ms <= request.start_ms:
             raise invalid(
                 f"the period is {arguments.start_date} to {iso_minute(request.end_ms)}, which holds no bar",

@@ -1,7 +1,5 @@
 """What may be asked of a backtest of a pair."""
 
-import math
-
 from jesse_mcp.analytics.hedge_ratio import HedgeMethod
 from jesse_mcp.domain.backtests import ExchangeType, GapPolicy, HyperparameterValue
 from jesse_mcp.domain.errors import ErrorCode, ResearchError
@@ -175,6 +173,7 @@ def _check_numbers(arguments: PairsArguments) -> None:
             f"above entry_z, {arguments.entry_z:g}",
         ),
         (longest is None or 1 <= longest <= MAX_BARS, "max_holding_bars", longest, f"1 to {MAX_BARS:,}"),
+        (1 <= arguments.leverage <= 125, "leverage", arguments.leverage, "a whole number, 1 to 125"),
         (
             0 < arguments.starting_balance <= _MOST,
             "starting_balance",
@@ -188,7 +187,6 @@ def _check_numbers(arguments: PairsArguments) -> None:
             f"above 0, {arguments.leverage * arguments.starting_balance:,.6g} at most: leverage times "
             "starting_balance",
         ),
-        (1 <= arguments.leverage <= 125, "leverage", arguments.leverage, "a whole number, 1 to 125"),
         (
             arguments.fee is None or 0 <= arguments.fee < 0.1,
             "fee",
@@ -204,7 +202,7 @@ def _check_numbers(arguments: PairsArguments) -> None:
         ),
     ]
     for passed, name, received, wanted in checks:
-        if not passed or (isinstance(received, float) and not math.isfinite(received)):
+        if not passed:
             raise invalid(f"{name} is {received}", f"{name} must be {wanted}")
 
 
