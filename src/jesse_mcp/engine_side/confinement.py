@@ -34,15 +34,12 @@ class Kernel:
             self._libc.prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
 
 
-def limit_memory(extra_mb: int, mapped_bytes: int) -> None:
+def limit_memory(extra_mb: int) -> None:
     """Let this process add ``extra_mb`` MiB of memory to what it has; no core dumps.
 
     ``RLIMIT_DATA`` counts private writable memory only, so that shared candle files are free. ``RLIMIT_AS``
     is there for shared memory without a file; it counts address space, of which threads reserve more than
     they use. Both are notions of Linux; elsewhere the kernel enforces no limit.
-
-    Args:
-        mapped_bytes: candle files the run will map.
     """
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     if sys.platform != "linux":
@@ -50,7 +47,7 @@ def limit_memory(extra_mb: int, mapped_bytes: int) -> None:
     status = Path("/proc/self/status").read_text()
     data, space = (1024 * int(status.split(name)[1].split()[0]) for name in ("VmData:", "VmSize:"))
     _lower(resource.RLIMIT_DATA, data + extra_mb * _MIB)
-    _lower(resource.RLIMIT_AS, space + mapped_bytes + (extra_mb + _RESERVED_MB) * _MIB)
+    _lower(resource.RLIMIT_AS, space + (extra_mb + _RESERVED_MB) * _MIB)
 
 
 def _lower(kind: int, limit: int) -> None:

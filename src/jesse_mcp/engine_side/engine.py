@@ -84,19 +84,18 @@ def warm_up() -> dict[str, str]:
     return {"jesse": jesse_version, "python": platform.python_version()}
 
 
-def mapped_bytes(slices: list[dict[str, Any]]) -> int:
-    """Address space the candle files of a request take."""
-    return sum(int(part["total_rows"]) for part in slices) * _COLUMNS * 8
-
-
 def simulated_time() -> float | None:
     """The simulation's clock in epoch milliseconds, ``None`` before it starts and after it ends."""
     state = store.app
     return float(state.time) if state.starting_time is not None else None
 
 
-def run(request: dict[str, Any], project: Path, capture: Capture) -> dict[str, Any]:
-    """Execute one request; everything in the answer is JSON."""
+def run(request: dict[str, Any], candles: list[Any], project: Path, capture: Capture) -> dict[str, Any]:
+    """Execute one request; everything in the answer is JSON.
+
+    Args:
+        candles: what :func:`mapped` has of the slices of the request.
+    """
     started = time.perf_counter()
     # Equal requests are the same experiment, also for strategies that draw random numbers.
     random.seed(0)
@@ -104,7 +103,7 @@ def run(request: dict[str, Any], project: Path, capture: Capture) -> dict[str, A
     altered = pipeline(request["pipeline"])
     classes = load_strategies(project, [route["strategy"] for route in request["routes"]])
     hyperparameters = complete(classes, request["hyperparameters"])
-    trading, warm_up_candles = _candles(request["candles"])
+    trading, warm_up_candles = _cut(request["candles"], candles)
     original = research.simulator
     research.simulator = capture.wrap(original)
     loaded = time.perf_counter()
@@ -147,10 +146,15 @@ def outcome_of(
     }
 
 
-def _candles(slices: list[dict[str, Any]]) -> tuple[dict[str, Any], dict[str, Any]]:
+def mapped(slices: list[dict[str, Any]]) -> list[Any]:
+    """The whole series of each slice, shape (n, 6): before the code of strategies is let in, which may not
+    open the files."""
+    return [_mapped(part["path"], part["total_rows"]) for part in slices]
+
+
+def _cut(slices: list[dict[str, Any]], candles: list[Any]) -> tuple[dict[str, Any], dict[str, Any]]:
     trading, warm_up_candles = {}, {}
-    for part in slices:
-        rows = _mapped(part["path"], part["total_rows"])
+    for part, rows in zip(slices, candles, strict=True):
         key = jh.key(part["exchange"], part["symbol"])
         identity = {"exchange": part["exchange"], "symbol": part["symbol"]}
         trading[key] = {**identity, "candles": rows[part["trading_row"] : part["end_row"]]}

@@ -32,7 +32,7 @@ def serve(channel: Channel, request: dict[str, Any], sandbox: Sandbox) -> dict[s
             Path(part["path"]).unlink()
         write_project(project, request["source"])
         os.chdir(project)
-        limit_memory(request["memory_mb"], 0)
+        limit_memory(request["memory_mb"])
         sandbox.enter(project, request["access"])
         channel.send({"event": "started"})
         session = PaperSession(request, project, series)

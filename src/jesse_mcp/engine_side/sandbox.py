@@ -2,7 +2,6 @@
 
 import os
 import tempfile
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -22,13 +21,12 @@ class Sandbox:
         """What this machine can hold a run to."""
         return {"files": self._files.version > 0, "system_calls": self._calls.filtered}
 
-    def enter(self, project: Path, access: dict[str, Any], opened: Iterable[str] = ()) -> None:
+    def enter(self, project: Path, access: dict[str, Any]) -> None:
         """Confine this process and whatever it starts, for good, if ``access`` asks for it.
 
         Args:
             project: the one folder that may be written to; becomes the home and the place of temporary files.
             access: ``confined``, and the ``readable`` files and folders of the user.
-            opened: files the run itself reads.
 
         Raises:
             RunRejectedError: when the kernel refuses.
@@ -39,7 +37,7 @@ class Sandbox:
         tempfile.tempdir = None
         plots = os.environ.get("MPLCONFIGDIR")
         try:
-            self._files.restrict(project, [*access["readable"], *opened, *([plots] if plots else [])])
+            self._files.restrict(project, [*access["readable"], *([plots] if plots else [])])
             self._calls.restrict()
         except OSError as error:
             raise RunRejectedError(

@@ -111,11 +111,12 @@ def _execute(channel: Channel, request: dict[str, Any], sandbox: Sandbox) -> dic
         forget_ourselves()
         write_project(project, request["source"])
         os.chdir(project)
-        limit_memory(request["memory_mb"], engine.mapped_bytes(request["candles"]))
-        sandbox.enter(project, request["access"], [part["path"] for part in request["candles"]])
+        candles = engine.mapped(request["candles"])
+        limit_memory(request["memory_mb"])
+        sandbox.enter(project, request["access"])
         channel.send({"event": "started"})
         with Heartbeat(channel, request["start_ms"], request["end_ms"]):
-            outcome = engine.run(request, project, capture)
+            outcome = engine.run(request, candles, project, capture)
     except BaseException as error:  # noqa: BLE001 - a strategy may raise anything, SystemExit included
         allow_report()
         return {"event": "failed", "log": capture.log, **describe(error, project)}
