@@ -209,6 +209,11 @@ FAULTS = {
         "invalid setting JESSE_MCP_JWT_ALGORITHM: ",
         "RS256",
     ),
+    "own token": (
+        {"JESSE_MCP_TOKENS": f"bot:read:{SECRET}ö"},
+        "invalid setting JESSE_MCP_TOKENS: ",
+        "ASCII",
+    ),
     "password": ({"JESSE_PASSWORD": f"{SECRET}\udcff"}, "invalid setting JESSE_PASSWORD: ", "UTF-8"),
     "no file": ({"JESSE_PASSWORD_FILE": "/nowhere/at-all"}, "invalid settings: ", "/nowhere/at-all"),
     "folder": ({"JESSE_API_TOKEN_FILE": "/"}, "invalid settings: ", "JESSE_API_TOKEN_FILE"),

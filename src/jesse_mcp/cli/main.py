@@ -62,6 +62,11 @@ def main() -> None:
     sys.exit(result if isinstance(result, int) else 0)
 
 
+def _secret_settings() -> set[str]:
+    fields = Settings.model_fields.items()
+    return {f"setting {variable(name)}" for name, field in fields if "SecretStr" in str(field.annotation)}
+
+
 def _explained(error: ValidationError) -> Iterator[str]:
     """What is wrong, in the words of the person who set it; what was received, unless it may be secret."""
     for problem in error.errors(include_url=False):
@@ -69,6 +74,6 @@ def _explained(error: ValidationError) -> Iterator[str]:
         received = f"; received {problem['input']!r}"
         if error.title == Settings.__name__:
             where = f"setting {variable(where)}" if where else "settings"
-            if not where.startswith("setting JESSE_MCP_"):
+            if not where.startswith("setting JESSE_MCP_") or where in _secret_settings():
                 received = ""
         yield f"invalid {where}: {problem['msg']}{received}"

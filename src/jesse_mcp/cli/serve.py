@@ -64,11 +64,11 @@ async def serve(
 
     asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(THREADS))
     # After the framework is loaded, which sets up logging of its own.
-    output = set_up_logging(settings)
+    close_log = set_up_logging(settings)
     try:
         await _serve_stdio(build_server(Application(settings)))
     finally:
-        await asyncio.to_thread(output.close)
+        await asyncio.to_thread(close_log)
 
 
 def _with_options(settings: Settings, host: str | None, port: int | None, stateless: bool) -> Settings:

@@ -2,14 +2,12 @@
 
 import json
 import logging
-from logging.handlers import QueueListener
 from pathlib import Path
-from queue import SimpleQueue
 from typing import Any
 
 from jesse_mcp.domain.identity import iso_utc
 from jesse_mcp.server.calls import FinishedCall
-from jesse_mcp.server.rotating_file import SharedRotatingFile
+from jesse_mcp.server.rotating_file import BackgroundFile
 from jesse_mcp.server.secret_masking import STARS, SecretMask
 
 _LONGEST_VALUE = 200
@@ -28,20 +26,14 @@ class AuditLog:
 
     def __init__(self, path: Path, mask: SecretMask) -> None:
         self._mask = mask
-        self._lines: SimpleQueue[Any] = SimpleQueue()
-        self._path = path
-        self._listener: QueueListener | None = None
+        self._file = BackgroundFile(path)
 
     def start(self) -> None:
-        if self._listener is None:
-            self._listener = QueueListener(self._lines, SharedRotatingFile(self._path))
-            self._listener.start()
+        self._file.start()
 
     def close(self) -> None:
         """Write what is left and stop. Blocks. Idempotent."""
-        listener, self._listener = self._listener, None
-        if listener is not None:
-            listener.stop()
+        self._file.close()
 
     def began(self, tool: str) -> None:
         """Nothing: a call is written when it is over."""
@@ -60,7 +52,7 @@ class AuditLog:
             "seconds": round(call.seconds, 4),
         }
         message = json.dumps({name: value for name, value in line.items() if value is not None})
-        self._lines.put(logging.makeLogRecord({"msg": message}))
+        self._file.lines.put(logging.makeLogRecord({"msg": message}))
 
     def _outlined(self, value: Any, depth: int) -> Any:
         """``value`` without secrets, long texts and long lists."""

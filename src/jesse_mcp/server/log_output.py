@@ -3,43 +3,34 @@
 import json
 import logging
 import sys
-from logging.handlers import QueueHandler, QueueListener
-from queue import SimpleQueue
-from typing import Any
+from collections.abc import Callable
+from logging.handlers import QueueHandler
 
 from jesse_mcp.domain.call_context import current_caller, current_job, current_request
 from jesse_mcp.domain.identity import iso_utc
-from jesse_mcp.server.rotating_file import SharedRotatingFile
+from jesse_mcp.server.rotating_file import BackgroundFile
 from jesse_mcp.server.secret_masking import SecretMask, secrets_of
 from jesse_mcp.settings import Settings
 
 
-class LogOutput:
-    """What :func:`set_up_logging` has made; ``close`` writes what is left."""
+def set_up_logging(settings: Settings) -> Callable[[], None]:
+    """One format for everything that logs, and no secret; standard output belongs to the protocol.
 
-    def __init__(self, listener: QueueListener | None) -> None:
-        self._listener = listener
-
-    def close(self) -> None:
-        listener, self._listener = self._listener, None
-        if listener is not None:
-            listener.stop()
-
-
-def set_up_logging(settings: Settings) -> LogOutput:
-    """One format for everything that logs, and no secret; standard output belongs to the protocol."""
+    Returns:
+        What writes the rest of the file in the end; it blocks.
+    """
     formatter = _formatter(settings)
     handler: logging.Handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(formatter)
-    handlers, listener = [handler], None
+    handlers = [handler]
+    file = None
     if settings.log_file is not None:
         # Lines are made where they are logged, which knows the request, and written in a thread.
-        lines: SimpleQueue[Any] = SimpleQueue()
-        queued = QueueHandler(lines)
+        file = BackgroundFile(settings.log_file)
+        queued = QueueHandler(file.lines)
         queued.setFormatter(formatter)
         handlers.append(queued)
-        listener = QueueListener(lines, SharedRotatingFile(settings.log_file))
-        listener.start()
+        file.start()
     logging.basicConfig(level=settings.log_level, handlers=handlers)
     if settings.log_level != "DEBUG":
         # It writes a line for every request.
@@ -48,7 +39,11 @@ def set_up_logging(settings: Settings) -> LogOutput:
     framework.handlers.clear()
     framework.propagate = True
     framework.setLevel(logging.NOTSET)
-    return LogOutput(listener)
+    return _nothing if file is None else file.close
+
+
+def _nothing() -> None:
+    pass
 
 
 def _formatter(settings: Settings) -> logging.Formatter:

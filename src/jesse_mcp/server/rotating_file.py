@@ -3,8 +3,10 @@
 import logging
 import os
 from io import TextIOWrapper
-from logging.handlers import RotatingFileHandler
+from logging.handlers import QueueListener, RotatingFileHandler
 from pathlib import Path
+from queue import SimpleQueue
+from typing import Any
 
 from filelock import FileLock, Timeout
 
@@ -58,6 +60,29 @@ class SharedRotatingFile(RotatingFileHandler):
         if moved:
             self.stream.close()
             self.stream = None
+
+
+class BackgroundFile:
+    """A thread that writes what is put into :attr:`lines` to a :class:`SharedRotatingFile`."""
+
+    def __init__(self, path: Path) -> None:
+        self.lines: SimpleQueue[Any] = SimpleQueue()
+        self._path = path
+        self._running: tuple[QueueListener, SharedRotatingFile] | None = None
+
+    def start(self) -> None:
+        if self._running is None:
+            file = SharedRotatingFile(self._path)
+            self._running = QueueListener(self.lines, file), file
+            self._running[0].start()
+
+    def close(self) -> None:
+        """Write what is left and stop. Blocks. Idempotent."""
+        running, self._running = self._running, None
+        if running is not None:
+            listener, file = running
+            listener.stop()
+            file.close()
 
 
 def _private(path: str, flags: int) -> int:

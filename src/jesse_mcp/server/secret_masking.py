@@ -19,7 +19,7 @@ _PATTERNS = (
     re.compile(r"(?<=://)[^\s/@:'\"]*:[^\s/@'\"]+(?=@)"),
 )
 _HEADER = re.compile(
-    r"((?:proxy-)?authorization['\"]?\s*[:,=]\s*b?['\"]?)(?:basic|digest|bearer)?\s*[^\s'\",;]+",
+    r"((?:proxy-)?authorization['\"]?\s*[:,=]\s*(?:b?['\"])?)(?:basic|digest|bearer)?\s*[^\s'\",;]+",
     re.IGNORECASE,
 )
 

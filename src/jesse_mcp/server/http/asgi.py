@@ -61,8 +61,7 @@ class AsgiApplication:
         from jesse_mcp.server.log_output import set_up_logging
 
         # After the framework is loaded, which sets up logging of its own.
-        output = set_up_logging(settings)
-        stack.push_async_callback(asyncio.to_thread, output.close)
+        stack.push_async_callback(asyncio.to_thread, set_up_logging(settings))
         tokens = open_tokens(settings)
         check_reach(settings, tokens, this_machine_only=self._this_machine_only)
         web = build_http_application(Application(settings), tokens)

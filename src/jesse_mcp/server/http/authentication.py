@@ -57,11 +57,8 @@ class BearerTokens(TokenVerifier):
             return None
         claimed = access.claims.get(self._scope_claim, ())
         names = claimed.split() if isinstance(claimed, str) else claimed
-        known = (
-            {Scope(name) for name in names if name in set(Scope)}
-            if isinstance(names, list | tuple)
-            else set()
-        )
+        listed = isinstance(names, list | tuple)
+        known = {scope for scope in Scope if listed and scope in names}
         subject = str(access.subject or access.client_id)[:_LONGEST_SUBJECT]
         changes = {"client_id": f"jwt:{subject}", "scopes": sorted(granted(known))}
         return access.model_copy(update=changes)

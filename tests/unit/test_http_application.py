@@ -1,0 +1,239 @@
+"""The whole way of a request from the outside in, without a network."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx2
+import pytest
+
+from jesse_mcp.composition import open_tokens
+from jesse_mcp.domain.access import Scope
+from jesse_mcp.domain.errors import ErrorCode
+from jesse_mcp.server.http.asgi import AsgiApplication
+from jesse_mcp.settings import Settings
+
+ADDRESS = "http://127.0.0.1:8765"
+CALL = {
+    "jsonrpc": "2.0",
+    "id": 1,
+    "method": "tools/call",
+    "params": {"name": "run_list", "arguments": {"limit": 1}},
+}
+JSON = {"Accept": "application/json, text/event-stream", "Content-Type": "application/json"}
+
+
+class Desk:
+    """A client of an application in this process.
+
+    Attributes:
+        tokens: one for each scope, by its name.
+    """
+
+    def __init__(self, app: AsgiApplication, tokens: dict[str, str], audit: Path) -> None:
+        self._app = app
+        self._audit = audit
+        self.tokens = tokens
+
+    async def ask(
+        self, path: str, token: str = "", client: str = "127.0.0.1", **options: Any
+    ) -> httpx2.Response:
+        transport = httpx2.ASGITransport(self._app, client=(client, 5))
+        headers = JSON | options.pop("headers", {})
+        if token:
+            headers["Authorization"] = f"Bearer {self.tokens.get(token, token)}"
+        async with httpx2.AsyncClient(transport=transport, base_url=ADDRESS) as http:
+            method = "POST" if {"json", "content"} & options.keys() else "GET"
+            return await http.request(method, path, headers=headers, **options)
+
+    async def call(self, token: str = "", **options: Any) -> httpx2.Response:
+        return await self.ask("/mcp", token, **{"json": CALL} | options)
+
+
+Opened = Callable[..., AbstractAsyncContextManager[Desk]]
+
+
+@pytest.fixture
+def desk(tmp_path: Path) -> Opened:
+    @asynccontextmanager
+    async def opened(*, closed: bool = True, **changes: Any) -> AsyncIterator[Desk]:
+        settings = Settings(
+            home=tmp_path / "home", cache=tmp_path / "cache", prewarm=False, stateless=True, **changes
+        )
+        settings.home.mkdir()
+        service = open_tokens(settings)
+        tokens = {str(scope): service.create(scope, [scope])[0] for scope in Scope} if closed else {}
+        app = AsgiApplication(settings, this_machine_only=True)
+        said: list[Any] = []
+        orders = iter([{"type": "lifespan.startup"}])
+        done = asyncio.Event()
+
+        async def receive() -> Any:
+            for order in orders:
+                return order
+            await done.wait()
+            return {"type": "lifespan.shutdown"}
+
+        started = asyncio.Event()
+
+        async def send(message: Any) -> None:
+            said.append(message["type"])
+            started.set()
+
+        life = asyncio.create_task(app({"type": "lifespan"}, receive, send))
+        await started.wait()
+        assert said == ["lifespan.startup.complete"], app.failure
+        try:
+            yield Desk(app, tokens, settings.home / "logs" / "audit.jsonl")
+        finally:
+            done.set()
+            await life
+        assert said[1:] == ["lifespan.shutdown.complete"]
+
+    return opened
+
+
+def audited(tmp_path: Path) -> list[dict[str, Any]]:
+    text = (tmp_path / "home" / "logs" / "audit.jsonl").read_text()
+    return [json.loads(line) for line in text.splitlines()]
+
+
+async def test_who_comes_in(desk: Opened) -> None:
+    async with desk() as ours:
+        answer = await ours.call()
+        assert (answer.status_code, answer.headers["www-authenticate"]) == (401, "Bearer")
+        assert answer.headers["x-request-id"].startswith("req_")
+        for wrong in ("wrong", ours.tokens["read"][:-1], "e30.e30."):
+            answer = await ours.call(wrong)
+            assert answer.status_code == 401
+            assert 'error="invalid_token"' in answer.headers["www-authenticate"]
+        for scheme in ("Basic", "Token", ""):
+            refused = await ours.call(headers={"Authorization": f"{scheme} {ours.tokens['read']}"})
+            assert refused.status_code == 401
+        answer = await ours.call("read")
+        assert answer.status_code == 200
+        assert '"runs"' in answer.text
+        answer = await ours.call("paper")
+        assert (answer.status_code, '"forbidden"' in answer.text) == (200, True)
+
+
+async def test_what_is_watched(desk: Opened) -> None:
+    async with desk(min_free_disk_mb=10**9) as ours:
+        assert (await ours.ask("/health")).json() == {"status": "ok", "version": "0.1.0"}
+        answer = await ours.ask("/ready")
+        assert answer.status_code == 503
+        assert "disk: less than 1000000000 MiB free" in answer.json()["problems"]
+        assert (await ours.ask("/metrics")).status_code == 401
+        refused = await ours.ask("/metrics", "read")
+        assert (refused.status_code, refused.json()["error"]["code"]) == (403, "forbidden")
+        await ours.call("read")
+        shown = await ours.ask("/metrics", "admin")
+        assert shown.status_code == 200
+        assert 'jesse_mcp_tool_calls_total{tool="run_list"} 1.0' in shown.text
+        for path in ("/", "/docs", "/mcp/x", "/metrics/x"):
+            assert (await ours.ask(path, "admin")).status_code == 404
+
+
+async def test_a_machine_of_ones_own_needs_no_token(desk: Opened, tmp_path: Path) -> None:
+    async with desk(closed=False) as ours:
+        for _ in range(70):
+            answer = await ours.ask("/health")
+        assert (await ours.call()).status_code == 200
+        assert (await ours.ask("/metrics")).status_code == 200
+        assert answer.status_code == 200
+    assert [line["client"] for line in audited(tmp_path)] == ["address:127.0.0.1"]
+
+
+async def test_limits(desk: Opened) -> None:
+    async with desk(rate_limit_requests_per_minute=3, max_request_bytes=2000) as ours:
+        assert [(await ours.call("read")).status_code for _ in range(4)] == [200, 200, 200, 429]
+        refused = await ours.call("read")
+        assert (refused.status_code, refused.headers["retry-after"]) == (429, "20")
+        assert refused.json()["error"]["details"] == {"retry_after_seconds": 20}
+        assert (await ours.call("write")).status_code == 200, "another client"
+        assert [(await ours.call("x")).status_code for _ in range(4)] == [401, 401, 401, 429]
+        assert (await ours.ask("/health")).status_code == 200
+        long = json.dumps(CALL).encode() + b" " * 2000
+        assert (await ours.ask("/mcp", "admin", content=long)).status_code == 413
+
+
+async def test_rate_limits_can_be_switched_off(desk: Opened) -> None:
+    async with desk(rate_limit_requests_per_minute=1, rate_limit_enabled=False) as ours:
+        assert [(await ours.call("read")).status_code for _ in range(3)] == [200] * 3
+
+
+async def test_deeply_nested_and_broken_bodies(desk: Opened) -> None:
+    async with desk() as ours:
+        deep = b'{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"run_list","arguments":'
+        for body in (b"[" * 1_000_000, deep + b'{"a":' * 500_000, b"\xff", b"{", b'{"a":1}'):
+            assert (await ours.ask("/mcp", "admin", content=body)).status_code == 400
+        mild = deep + b'{"a":' * 60 + b"1" + b"}" * 60 + b"}}"
+        answer = await ours.ask("/mcp", "admin", content=mild)
+        assert (answer.status_code, "invalid_argument" in answer.text) == (200, True)
+        assert (await ours.call("admin")).status_code == 200
+
+
+HOSTS = [
+    ({"Host": "desk.example.org"}, 200),
+    ({"Host": "a.example.com:8443"}, 200),
+    ({"Host": "evil.example"}, 421),
+    ({"Host": "desk.example.org.evil.example"}, 421),
+    ({"Host": "evil.example", "X-Forwarded-Host": "desk.example.org"}, 421),
+    ({"Origin": "https://desk.example.org"}, 200),
+    ({"Origin": "https://evil.example"}, 403),
+    ({"Origin": "null"}, 403),
+    ({"Host": "desk.example.org", "Origin": "https://a.example.com"}, 403),
+]
+
+
+async def test_only_names_that_are_ours(desk: Opened) -> None:
+    names = {
+        "allowed_hosts": ("desk.example.org", "*.example.com"),
+        "allowed_origins": ("https://desk.example.org",),
+    }
+    async with desk(**names) as ours:
+        answers = [(headers, (await ours.call("read", headers=headers)).status_code) for headers, _ in HOSTS]
+    assert answers == HOSTS
+
+
+#: Who connects, what it says of others, and who is believed to call.
+FORWARDED = [
+    ("10.0.0.1", "203.0.113.9", "203.0.113.9"),
+    ("10.0.0.1", "198.51.100.1, 203.0.113.9", "203.0.113.9"),
+    ("10.0.0.1", "203.0.113.9, 10.0.0.2", "203.0.113.9"),
+    ("10.0.0.1", "rubbish", "unknown"),
+    ("10.0.0.1", "", "10.0.0.1"),
+    ("192.0.2.1", "203.0.113.9", "192.0.2.1"),
+    ("127.0.0.1", "203.0.113.9", "127.0.0.1"),
+]
+
+
+async def test_only_trusted_proxies_are_believed(desk: Opened, tmp_path: Path) -> None:
+    async with desk(trusted_proxies=("10.0.0.0/8",)) as ours:
+        for client, forwarded, _ in FORWARDED:
+            headers = {"X-Forwarded-For": forwarded} if forwarded else {}
+            assert (await ours.call("read", client=client, headers=headers)).status_code == 200
+    assert [line["address"] for line in audited(tmp_path)] == [address for _, _, address in FORWARDED]
+
+
+async def test_a_start_that_is_refused_is_explained(tmp_path: Path) -> None:
+    app = AsgiApplication(Settings(home=tmp_path / "home"))
+    said: list[Any] = []
+
+    async def receive() -> Any:
+        return {"type": "lifespan.startup"}
+
+    async def send(message: Any) -> None:
+        said.append(message)
+
+    await app({"type": "lifespan"}, receive, send)
+    assert app.failure is not None
+    assert app.failure.code is ErrorCode.INVALID_ARGUMENT
+    assert [message["type"] for message in said] == ["lifespan.startup.failed"]
+    assert "jesse-mcp token create" in said[0]["message"]
+    assert not (tmp_path / "home").exists()
+    with pytest.raises(RuntimeError, match="lifespan on"):
+        await app({"type": "http"}, receive, send)
