@@ -63,17 +63,24 @@ class ExchangeServer:
     ``markets`` are candles in Jesse's column order by exchange (as Jesse calls it) and symbol (as Jesse
     writes it); a minute that is absent is one the exchange does not have. ``now_ms`` is the moment it is at
     the exchanges, by default the present: later candles do not exist yet and the running one is unfinished.
-    It may be set again at any time. What drivers take for now is their own clock.
+    It may be set again at any time, and is what the header ``Date`` of every answer says. ``clock`` is asked
+    for it instead when it is given. What drivers take for now is their own clock.
     """
 
-    def __init__(self, markets: Mapping[tuple[str, str], Candles], now_ms: int | None = None) -> None:
+    def __init__(
+        self,
+        markets: Mapping[tuple[str, str], Candles],
+        now_ms: int | None = None,
+        clock: Callable[[], int] | None = None,
+    ) -> None:
         self.now_ms = now_ms
+        self._clock = clock
         self.faults = FaultQueue()
         self.requests: list[Exchanged] = []
         self._exchanges = exchanges(markets, self._now)
         self._directory = tempfile.TemporaryDirectory(prefix="exchange-server-")
         self._authority = trustme.CA()
-        self._listener = _Listener(self._answer, self._context)
+        self._listener = _Listener(self._answer, self._context, self._now)
         self._thread = threading.Thread(
             target=self._listener.serve_forever, kwargs={"poll_interval": 0.05}, name="exchange-server"
         )
@@ -129,7 +136,9 @@ class ExchangeServer:
         return Path(self._directory.name) / "ca.pem"
 
     def _now(self) -> int:
-        return int(time.time() * 1000) if self.now_ms is None else self.now_ms
+        if self.now_ms is not None:
+            return self.now_ms
+        return int(time.time() * 1000) if self._clock is None else self._clock()
 
     def _context(self, host: str) -> ssl.SSLContext | None:
         """How to be ``host``; ``None`` for one that is not imitated."""
@@ -161,11 +170,15 @@ class _Listener(socketserver.ThreadingTCPServer):
     allow_reuse_address = True
 
     def __init__(
-        self, answer: Callable[[Request], Answer], context: Callable[[str], ssl.SSLContext | None]
+        self,
+        answer: Callable[[Request], Answer],
+        context: Callable[[str], ssl.SSLContext | None],
+        now: Callable[[], int],
     ) -> None:
         super().__init__(("127.0.0.1", 0), _Connection)
         self.answer = answer
         self.context = context
+        self.now = now
         self.stopping = threading.Event()
         self.failures: list[Exception] = []
         self._open: set[socket.socket] = set()
@@ -278,6 +291,9 @@ class _Connection(BaseHTTPRequestHandler):
         finally:
             self.rfile.close()
             self.connection.close()
+
+    def date_time_string(self, timestamp: float | None = None) -> str:
+        return super().date_time_string(self.server.now() / 1000 if timestamp is None else timestamp)
 
     def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - the name is the base class's
         """Nothing: the log is :attr:`ExchangeServer.requests`."""

@@ -97,11 +97,10 @@ class Pager:
     def _walk(self, start: int, end: int) -> Iterator[tuple[int, int, Rows]]:
         while start < end:
             rows = self._patiently(partial(self._believable, start))
-            now = int(time.time() * 1000)
-            page_end = min(start + self._driver.count * MINUTE_MS, end)
             # By the exchange's clock: by one that is ahead of it, a candle would be taken before its end.
-            closed = now if self._clock.latest_ms is None else self._clock.latest_ms
-            finished = [row for row in rows if start <= row[0] < end and row[0] + MINUTE_MS <= closed]
+            now = int(time.time() * 1000) if self._clock.latest_ms is None else self._clock.latest_ms
+            page_end = min(start + self._driver.count * MINUTE_MS, end)
+            finished = [row for row in rows if start <= row[0] < end and row[0] + MINUTE_MS <= now]
             answered = self._answered_until(page_end, finished, now)
             if answered <= start:
                 return
