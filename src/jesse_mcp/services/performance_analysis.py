@@ -22,6 +22,7 @@ from jesse_mcp.domain.timeframes import iso_minute
 from jesse_mcp.ports.candle_store import CandleStore
 from jesse_mcp.services.analysis_source import AnalysisSources, Sample
 from jesse_mcp.services.jesse_comparison import disagreements, jesse_section
+from jesse_mcp.services.pair_legs import SIMULATED, made_by_jesse
 from jesse_mcp.services.performance_findings import findings_of
 from jesse_mcp.services.performance_request import PerformanceArguments, PerformanceSection, check
 from jesse_mcp.services.performance_sections import (
@@ -115,6 +116,8 @@ class PerformanceService:
         if sample.reason is not None:
             findings.insert(0, f"the returns could not be analysed: {sample.reason}")
         record = sample.record
+        if record is not None and not made_by_jesse(record):
+            record, undefined["jesse"] = None, SIMULATED
         return PerformanceResult(
             source=sample.label,
             periods=len(series.returns),
@@ -207,7 +210,9 @@ def _trade_measures(sample: Sample) -> Mapping[str, Measure] | None:
 
 
 def _of_jesse(record: RunRecord | None) -> Section:
-    return ({}, {"jesse": "the source is no run"}) if record is None else jesse_section(record)
+    if record is None:
+        return {}, {"jesse": "the source is no run"}
+    return jesse_section(record) if made_by_jesse(record) else ({}, {"jesse": SIMULATED})
 
 
 def _prefixed(name: str, section: Section) -> Section:
