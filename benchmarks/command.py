@@ -30,6 +30,7 @@ Name = Literal[
     "analysis",
     "optimize",
     "bare-call",
+    "paper",
 ]
 Measure = Callable[[Desk, Steps], Awaitable[list[report.Result]]]
 _README = Path(__file__).with_name("README.md")
@@ -47,6 +48,7 @@ def benchmarks() -> dict[Name, Measure]:
         memory,
         monte_carlo,
         optimize,
+        paper,
         status_latency,
         stored_answer,
         two_workers,
@@ -66,6 +68,7 @@ def benchmarks() -> dict[Name, Measure]:
         "analysis": analysis.measure,
         "optimize": optimize.measure,
         "bare-call": bare_call.measure,
+        "paper": paper.measure,
     }
 
 

@@ -289,8 +289,8 @@ async def test_routes_of_several_strategies_and_timeframes(bench: Bench) -> None
         {"symbol": "SOL-USDT", "timeframe": "1D"},
         {"symbol": "BTC-USDT", "timeframe": "3m"},
     ]
-    changes = {"routes": routes, "data_routes": data_routes, "warm_up_candles": 14}
-    _, outcome = await bench.same(own("Busy", "15m", **changes))
+    request = own("Busy", "15m", routes=routes, data_routes=data_routes, warm_up_candles=14)
+    _, outcome = await bench.same(request)
     assert len({trade.strategy for trade in outcome.trades}) == 3
 
 
