@@ -12,6 +12,8 @@ Floats = NDArray[np.float64]
 
 #: The least probability of a transition; the logarithm of zero has no place in the recursions.
 LEAST = 1e-20
+#: A regime left less often is never left, as far as any sample can tell.
+_NEVER = 1e-6
 
 
 @dataclass(frozen=True)
@@ -111,4 +113,4 @@ def expected_durations(transition: Floats) -> list[float | None]:
     Source: Hamilton 1989, section 4.
     """
     stays = np.diag(transition).tolist()
-    return [1.0 / (1.0 - stay) if stay < 1 - LEAST**0.5 else None for stay in stays]
+    return [1.0 / (1.0 - stay) if stay < 1 - _NEVER else None for stay in stays]

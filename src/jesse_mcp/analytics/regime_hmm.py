@@ -29,7 +29,7 @@ _FRESH_STARTS = 2
 #: Every start gets so many steps, the best few go on to convergence.
 _SHORT, _KEPT, _LONG = 40, 2, 2_000
 #: Change of the log-likelihood in a step that counts as none.
-_TOLERANCE = 1e-4
+_TOLERANCE = 1e-5
 #: Of the variance of all periods: less is no regime but a few equal values.
 _LEAST_VARIANCE = 1e-6
 _PERSISTENCE = 0.9
