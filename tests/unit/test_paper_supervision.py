@@ -383,11 +383,16 @@ async def test_a_process_that_does_not_answer_is_ended_by_a_stop(desk: Desk) -> 
     await asyncio.sleep(0.02)
     assert not task.done(), "nobody asked for its end"
     run.stop()
-    await until(lambda: run.wake() or task.done())
+    await until(lambda: _woken(run) and task.done())
     session = desk.session()
     assert session.error is not None
     assert (session.status, session.error["code"]) == (PaperStatus.STOPPED, "worker_crashed")
     assert len(desk.store.equity("mine")) == 10
+
+
+def _woken(run: SessionRun) -> bool:
+    run.wake()
+    return True
 
 
 async def changed(desk: Desk, run: SessionRun, leverage: int) -> None:

@@ -113,7 +113,7 @@ class SessionRun:
         if self._stop:
             return _FIRST_PAUSE
         # As a power it would grow beyond what a float holds.
-        return min(_FIRST_PAUSE * 2 ** min(self._failures - 1, 10), _LONGEST_PAUSE)
+        return min(_FIRST_PAUSE * 2.0 ** min(self._failures - 1, 10), _LONGEST_PAUSE)
 
     async def _goes_on_after(self, error: ResearchError) -> bool:
         """Whether to try again; otherwise the session has ended by this."""
