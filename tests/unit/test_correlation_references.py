@@ -284,6 +284,19 @@ def test_clusters_as_scikit_learn_has_them() -> None:
     assert [clustering.labels[place] for place in clustering.order] == [0] * 4 + [1] * 4 + [2] * 4
 
 
+@pytest.mark.parametrize("seed", range(6))
+def test_clusters_that_overlap_as_scikit_learn_has_them(seed: int) -> None:
+    drawn = np.random.default_rng(seed)
+    matrix = correlations(
+        drawn.normal(size=(60, 3)) @ drawn.normal(size=(3, 10)) + drawn.normal(size=(60, 10))
+    ).matrix
+    clustering = hierarchical_clusters(matrix)
+    model = AgglomerativeClustering(max(clustering.labels) + 1, metric="precomputed", linkage="average")
+    labels = model.fit(correlation_distance(matrix)).labels_
+    same = np.equal.outer(np.array(clustering.labels), np.array(clustering.labels))
+    np.testing.assert_array_equal(same, np.equal.outer(labels, labels))
+
+
 def test_clusters_of_a_case_worked_out_by_hand() -> None:
     """0.98 within two pairs, 0 between: distances 0.1 and sqrt(0.5), silhouettes 1 - 0.1 / sqrt(0.5)."""
     matrix = np.array([[1, 0, 0.98, 0], [0, 1, 0, 0.98], [0.98, 0, 1, 0], [0, 0.98, 0, 1.0]])
