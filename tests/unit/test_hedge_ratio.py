@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 from scipy import stats
+from statsmodels.regression.rolling import RollingOLS
 from statsmodels.tsa.statespace.mlemodel import MLEModel
 
 from jesse_mcp.analytics.cointegration import johansen
@@ -95,6 +96,18 @@ def test_rolling_least_squares_is_that_of_each_window() -> None:
         own = ordinary_least_squares(y[at - 39 : at + 1], x[at - 39 : at + 1])
         assert found.ratios[at] == pytest.approx(own.ratio, rel=1e-9)
         assert found.intercepts[at] == pytest.approx(own.intercept, rel=1e-9)
+
+
+def test_rolling_least_squares_is_the_same_in_one_piece() -> None:
+    """Longer than what is done at once, against statsmodels over all of it; and it can be stopped."""
+    y, x = pair(periods=4_100)
+    found = rolling_least_squares(y, x, 30)
+    whole = RollingOLS(y, sm.add_constant(x), window=30).fit(method="lstsq", params_only=True).params
+    assert found.intercepts.tolist()[29:] == whole[29:, 0].tolist()
+    assert found.ratios.tolist()[29:] == whole[29:, 1].tolist()
+    pauses: list[int] = []
+    rolling_least_squares(y, x, 30, lambda: pauses.append(1))
+    assert len(pauses) == 3
 
 
 def test_a_filter_that_never_forgets_is_recursive_least_squares_of_statsmodels() -> None:

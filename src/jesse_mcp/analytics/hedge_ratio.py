@@ -14,6 +14,7 @@ HedgeMethod = Literal["ols", "rolling_ols", "total_least_squares", "kalman", "jo
 
 #: Share of a variance below which rounding is all there is.
 _ROUNDING = 1e-12
+_WINDOWS_AT_ONCE = 2_000
 
 
 @dataclass(frozen=True)
@@ -74,11 +75,17 @@ def johansen_hedge(y: NDArray[np.float64], x: NDArray[np.float64]) -> Hedge:
     return _through_means(y, x, float(-vector[1] / vector[0]))
 
 
-def rolling_least_squares(y: NDArray[np.float64], x: NDArray[np.float64], window: int) -> HedgePath:
+def rolling_least_squares(
+    y: NDArray[np.float64],
+    x: NDArray[np.float64],
+    window: int,
+    pause: Callable[[], None] = lambda: None,
+) -> HedgePath:
     """Ordinary least squares over the last ``window`` bars, the bar itself included (statsmodels).
 
     Args:
         window: at least 3; bars before the first whole one have no hedge.
+        pause: called now and then; may raise to end the work.
 
     Raises:
         ValueError: for a window below 3 or above n.
@@ -88,8 +95,13 @@ def rolling_least_squares(y: NDArray[np.float64], x: NDArray[np.float64], window
     if not 3 <= window <= len(y):
         raise ValueError(f"window is {window}: it must be from 3 to the {len(y)} bars there are")
     design = np.column_stack((np.ones(len(x)), x))
-    # Found anew for each window: sums that are carried along would also carry their rounding.
-    found = RollingOLS(y, design, window=window).fit(method="lstsq", params_only=True).params
+    found = np.full((len(y), 2), np.nan)
+    for first in range(0, len(y) - window + 1, _WINDOWS_AT_ONCE):
+        pause()
+        part = slice(first, first + _WINDOWS_AT_ONCE + window - 1)
+        # Found anew for each window: sums that are carried along would also carry their rounding.
+        fit = RollingOLS(y[part], design[part], window=window).fit(method="lstsq", params_only=True)
+        found[part][window - 1 :] = fit.params[window - 1 :]
     return HedgePath(np.ascontiguousarray(found[:, 0]), np.ascontiguousarray(found[:, 1]))
 
 
@@ -163,7 +175,7 @@ def hedge_path(
         ValueError: what the method raises.
     """
     if method == "rolling_ols":
-        return rolling_least_squares(y, x, window)
+        return rolling_least_squares(y, x, window, pause)
     if method == "kalman":
         return kalman_hedge(y, x, formation, window, pause)
     static = {

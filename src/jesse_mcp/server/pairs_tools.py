@@ -6,7 +6,7 @@ from fastmcp import Context, FastMCP
 from pydantic import Field, FiniteFloat
 
 from jesse_mcp.composition import Application
-from jesse_mcp.domain.backtests import ExchangeType, GapPolicy
+from jesse_mcp.domain.backtests import GapPolicy
 from jesse_mcp.server.progress import notifier
 from jesse_mcp.server.registration import add_tool
 from jesse_mcp.services.pairs import PairsAnswer
@@ -19,7 +19,7 @@ def register(server: FastMCP, application: Application) -> None:
         symbol_y: Annotated[str, Field(description="e.g. ETH-USDT")],
         symbol_x: Annotated[str, Field(description="hedges y")],
         exchange: Annotated[str | None, Field(description="futures; or give prices")] = None,
-        timeframe: str | None = "1h",
+        timeframe: Annotated[str | None, Field(description="default: 1h")] = None,
         start_date: Annotated[str | None, Field(description="first day traded")] = None,
         end_date: Annotated[str | None, Field(description="exclusive")] = None,
         hedge_ratio: HedgeRatio = "ols",
@@ -40,7 +40,6 @@ def register(server: FastMCP, application: Application) -> None:
         leverage: int = 2,
         fee: Annotated[FiniteFloat | None, Field(description="default: the exchange's own")] = None,
         slippage: Annotated[FiniteFloat, Field(description="fraction a fill")] = 0.0005,
-        exchange_type: ExchangeType | None = None,
         gaps: GapPolicy | None = None,
         prices: Annotated[
             dict[str, list[tuple[int, FiniteFloat]]] | None,
@@ -55,15 +54,12 @@ def register(server: FastMCP, application: Application) -> None:
 
         Decided at a close on prices up to it, filled at the next open. Stored as a run for the risk tools.
         """
-        inline = prices is not None
         return await application.pairs.backtest(
             PairsArguments(
                 symbol_y=symbol_y,
                 symbol_x=symbol_x,
                 exchange=exchange,
-                exchange_type=exchange_type,
-                # Its default is of candles.
-                timeframe=None if inline and timeframe == "1h" else timeframe,
+                timeframe=timeframe,
                 start_date=start_date,
                 end_date=end_date,
                 gaps=gaps,

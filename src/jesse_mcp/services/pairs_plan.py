@@ -48,6 +48,8 @@ _METHOD = (
     pairs_signals,
     pairs_simulation,
 )
+#: Which of these functions is given what; they import this module.
+_SERVICES = ("pairs_experiment.py", "pairs_record.py")
 _LIBRARIES = ("numpy", "statsmodels")
 
 
@@ -146,24 +148,22 @@ class PairsPlanner:
 
     def _request(self, arguments: PairsArguments) -> BacktestRequest:
         exchange = resolve_exchange(arguments.exchange or "", self._catalog)
-        kind = arguments.exchange_type or exchange.type
-        if kind != "futures":
+        if exchange.type != "futures":
             raise invalid(
-                f"{exchange.name} is traded as {kind}",
+                f"{exchange.name} is traded as {exchange.type}",
                 "one leg of a pair is sold short, which needs futures: name a futures exchange, e.g. "
                 "'Binance Perpetual Futures'",
             )
         symbols = (arguments.symbol_y, arguments.symbol_x)
         end = arguments.end_date
         family = family_name(*symbols)
-        timeframe = arguments.timeframe or ""
         request = complete(
             BacktestArguments(
                 exchange=exchange.name,
                 exchange_type="futures",
                 start_date=arguments.start_date or "",
                 end_date=end,
-                routes=tuple(Route(strategy=family, symbol=s, timeframe=timeframe) for s in symbols),
+                routes=tuple(Route(strategy=family, symbol=s, timeframe=arguments.bar) for s in symbols),
                 starting_balance=arguments.starting_balance,
                 fee=arguments.fee,
                 leverage=arguments.leverage,
@@ -200,8 +200,9 @@ def family_name(first: str, second: str) -> str:
 def method_hash() -> str:
     """Hex SHA-256 of the code the numbers come from."""
     digest = hashlib.sha256()
-    for module in _METHOD:
-        digest.update(Path(str(module.__file__)).read_bytes() + b"\0")
+    here = [Path(__file__).with_name(name) for name in _SERVICES]
+    for path in [*(Path(str(module.__file__)) for module in _METHOD), *here]:
+        digest.update(path.read_bytes() + b"\0")
     return digest.hexdigest()
 
 

@@ -1,12 +1,13 @@
 """What may be asked of a backtest of a pair."""
 
 from jesse_mcp.analytics.hedge_ratio import HedgeMethod
-from jesse_mcp.domain.backtests import ExchangeType, GapPolicy, HyperparameterValue
+from jesse_mcp.domain.backtests import GapPolicy, HyperparameterValue
 from jesse_mcp.domain.errors import ErrorCode, ResearchError
 from jesse_mcp.domain.model import Value
 from jesse_mcp.domain.timeframes import timeframe_minutes
 from jesse_mcp.services.price_panel import Points
 
+DEFAULT_TIMEFRAME = "1h"
 FEWEST_FORMATION_BARS = 60
 MAX_FORMATION_BARS = 100_000
 MAX_LOOKBACK = 20_000
@@ -17,7 +18,7 @@ MAX_SHOWN = 200
 _MOST = 1e15
 _DAY_MINUTES = 1_440
 HedgeRatio = HedgeMethod
-_OF_MARKET = ("exchange", "exchange_type", "timeframe", "start_date", "end_date", "gaps")
+_OF_MARKET = ("exchange", "timeframe", "start_date", "end_date", "gaps")
 
 
 class PairsArguments(Value):
@@ -26,7 +27,6 @@ class PairsArguments(Value):
     symbol_y: str
     symbol_x: str
     exchange: str | None = None
-    exchange_type: ExchangeType | None = None
     timeframe: str | None = None
     start_date: str | None = None
     end_date: str | None = None
@@ -48,6 +48,11 @@ class PairsArguments(Value):
     slippage: float = 0.0005
     jesse: bool = False
     trades_shown: int = 20
+
+    @property
+    def bar(self) -> str:
+        """The timeframe of stored candles."""
+        return self.timeframe or DEFAULT_TIMEFRAME
 
     @property
     def window(self) -> int:
@@ -106,17 +111,17 @@ def _check_source(arguments: PairsArguments) -> None:
         given = "neither" if arguments.exchange is None else "both"
         raise invalid(
             f"{given} of exchange and prices is given",
-            "give exchange, timeframe and start_date for stored candles, or prices for numbers",
+            "give exchange and start_date for stored candles, or prices for numbers",
         )
     if arguments.symbol_y == arguments.symbol_x:
         raise invalid(f"symbol_y and symbol_x are both {arguments.symbol_y}", "a pair has two symbols")
     if arguments.prices is not None:
         _check_inline(arguments)
         return
-    if arguments.timeframe is None or arguments.start_date is None:
-        raise invalid("timeframe or start_date is not given", "stored candles need both")
-    if timeframe_minutes(arguments.timeframe) > _DAY_MINUTES:
-        raise invalid(f"timeframe is {arguments.timeframe}", "balances are daily: give 1D or shorter")
+    if arguments.start_date is None:
+        raise invalid("start_date is not given", "stored candles need the first day to trade")
+    if timeframe_minutes(arguments.bar) > _DAY_MINUTES:
+        raise invalid(f"timeframe is {arguments.bar}", "balances are daily: give 1D or shorter")
 
 
 def _check_inline(arguments: PairsArguments) -> None:
