@@ -106,7 +106,7 @@ def test_only_this_machine_is_answered(url: str, headers: dict[str, str], status
 
 
 @pytest.mark.parametrize(
-    "path", ["/", "/mc", "/mcp/x", "/sse", "/messages", "/health", "/docs", "/openapi.json"]
+    "path", ["/", "/mc", "/mcp/x", "/sse", "/messages", "/health/x", "/docs", "/openapi.json"]
 )
 def test_nothing_else_is_served(url: str, path: str) -> None:
     base = url.removesuffix("/mcp")
@@ -189,6 +189,12 @@ async def test_an_address_it_cannot_have_is_refused(tmp_path: Path, monkeypatch:
     assert await refusal(host="127.0.0.1") == "--host means nothing on stdio"
     for host in ("0.0.0.0", "::", "192.0.2.1", "example.org", ""):  # noqa: S104
         assert (await refusal(transport="http", host=host)).startswith(f"refusing to listen on {host}")
+    monkeypatch.setenv("JESSE_MCP_HOST", "192.0.2.1")
+    assert "192.0.2.1 without a token" in await refusal(transport="http")
+    monkeypatch.setenv("JESSE_MCP_HOST", "127.0.0.1")
+    monkeypatch.setenv("JESSE_MCP_ALLOWED_HOSTS", "desk.example.org")
+    assert "reached by others without a token" in await refusal(transport="http")
+    assert await refusal(stateless=True) == "--stateless means nothing on stdio"
     assert not list(tmp_path.iterdir()), "refused before anything was made"
 
 

@@ -33,8 +33,9 @@ def set_up_logging(settings: Settings) -> Callable[[], None]:
         file.start()
     logging.basicConfig(level=settings.log_level, handlers=handlers)
     if settings.log_level != "DEBUG":
-        # It writes a line for every request.
-        logging.getLogger("httpx2").setLevel(logging.WARNING)
+        # They write a line for every request.
+        for name in ("httpx2", "mcp.server.streamable_http"):
+            logging.getLogger(name).setLevel(logging.WARNING)
     framework = logging.getLogger("fastmcp")
     framework.handlers.clear()
     framework.propagate = True

@@ -1,0 +1,53 @@
+"""What docs/operations.md shows is what there is: its commands parse, its names exist, its nginx fits."""
+
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+
+from jesse_mcp.cli.main import build_app
+from jesse_mcp.domain.access import Scope
+from jesse_mcp.domain.errors import ErrorCode
+from jesse_mcp.server.http.metrics import Metrics
+from jesse_mcp.settings import Settings, variable
+
+TEXT = (Path(__file__).parents[2] / "docs" / "operations.md").read_text()
+COMMANDS = [
+    line for block in re.findall(r"```bash\n(.*?)```", TEXT, re.DOTALL) for line in block.splitlines()
+]
+
+
+@pytest.mark.parametrize("command", [line for line in COMMANDS if line.startswith("jesse-mcp ")])
+def test_a_command_parses(command: str) -> None:
+    build_app().parse_args(shlex.split(command)[1:], print_error=False, exit_on_error=False)
+
+
+def test_nothing_else_is_shown_that_nobody_runs() -> None:
+    """gunicorn and uvicorn are run by tests/integration/test_http_service.py with the words shown."""
+    assert {line.split()[0] for line in COMMANDS} == {"jesse-mcp", "gunicorn", "uvicorn", "export"}
+
+
+def test_exported_values_are_accepted(monkeypatch: pytest.MonkeyPatch) -> None:
+    for line in COMMANDS:
+        if line.startswith("export "):
+            name, _, value = line.removeprefix("export ").partition("=")
+            monkeypatch.setenv(name, value)
+    settings = Settings()
+    assert (settings.allowed_hosts, settings.trusted_proxies) == (("desk.example.org",), ("127.0.0.1",))
+    assert f"server_name {settings.allowed_hosts[0]};" in TEXT
+    assert f"proxy_pass http://127.0.0.1:{settings.port};" in TEXT
+    assert f"client_max_body_size {settings.max_request_bytes // 2**20}m;" in TEXT
+
+
+def test_names_in_the_text_exist() -> None:
+    variables = {variable(name) for name in Settings.model_fields}
+    assert set(re.findall(r"\b(?:JESSE_MCP|RATE_LIMIT)_[A-Z_]+\b", TEXT)) <= variables
+    scopes = re.search(r"\| scope \|.*?\n\n", TEXT, re.DOTALL)
+    assert scopes is not None
+    assert re.findall(r"^\| `(\w+)`", scopes[0], re.MULTILINE) == list(Scope)
+    for code in (ErrorCode.FORBIDDEN, ErrorCode.RATE_LIMITED, ErrorCode.RESULT_TOO_LARGE):
+        assert f"`{code}`" in TEXT
+    exported = {family.name for family in Metrics()._registry.collect()}
+    named = {name.removesuffix("_total") for name in re.findall(r"`(jesse_mcp_\w+)`", TEXT)}
+    assert named == exported
