@@ -43,7 +43,9 @@ DEADLY = """
 @pytest.fixture(scope="module")
 def desk(engine_python: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Desk]:
     folder = tmp_path_factory.mktemp("batches")
-    with stdio_desk(environment(folder, engine_python), folder / "log") as desk:
+    # One of the strategies writes a file to say that it was started.
+    surroundings = environment(folder, engine_python, JESSE_MCP_CONFINEMENT="off")
+    with stdio_desk(surroundings, folder / "log") as desk:
         for symbol, seed in (("BTC-USDT", 5), ("ETH-USDT", 6)):
             path = candle_file(folder / f"{symbol[:3]}.csv", seed)
             desk.call("candles_import", exchange=EXCHANGE, symbol=symbol, path=str(path))

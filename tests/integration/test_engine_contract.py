@@ -21,6 +21,7 @@ from jesse_mcp.adapters.dashboard.candle_upload import upload_candles
 from jesse_mcp.adapters.dashboard.client import DashboardClient
 from jesse_mcp.adapters.dashboard.engine import DashboardEngine
 from jesse_mcp.adapters.dashboard.login import Credentials
+from jesse_mcp.adapters.embedded.access import StrategyAccess
 from jesse_mcp.adapters.embedded.engine import EmbeddedEngine
 from jesse_mcp.analytics.synthetic import synthetic_candles
 from jesse_mcp.domain.backtests import BacktestRequest, CandleSlice, EngineOutcome, EngineRun, Route
@@ -245,7 +246,8 @@ class EmbeddedBench(Bench):
         super().__init__("embedded", folder, rows)
 
     def another(self) -> BacktestEngine:
-        return EmbeddedEngine(self._cache, self._python, CAPACITY, run_timeout=120, run_memory_mb=1024)
+        # The strategies here write files to say where they are.
+        return EmbeddedEngine(self._cache, self._python, CAPACITY, 120, 1024, StrategyAccess(confined=False))
 
 
 class DashboardBench(Bench):

@@ -18,6 +18,7 @@ import psutil
 import pytest
 import pytest_asyncio
 
+from jesse_mcp.adapters.embedded.access import StrategyAccess
 from jesse_mcp.adapters.embedded.engine import EmbeddedEngine
 from jesse_mcp.adapters.embedded.scratch import ScratchFolder
 from jesse_mcp.adapters.embedded.template_process import ENGINE_SIDE
@@ -93,13 +94,14 @@ DAEMONS = "announce(sleeper(), daemon()); time.sleep(600)"
 HOST = """\
 import asyncio, json, sys
 from pathlib import Path
+from jesse_mcp.adapters.embedded.access import StrategyAccess
 from jesse_mcp.adapters.embedded.engine import EmbeddedEngine
 from jesse_mcp.domain.backtests import EngineRun
 
 
 async def main():
     cache, python, run = sys.argv[1:]
-    engine = EmbeddedEngine(Path(cache), Path(python), 3, 600, 1024)
+    engine = EmbeddedEngine(Path(cache), Path(python), 3, 600, 1024, StrategyAccess(confined=False))
     runs = [EngineRun.model_validate_json(Path(run).read_text()) for _ in range(2)]
     await asyncio.gather(*(engine.run(run, lambda *_: None) for run in runs))
 
@@ -125,7 +127,9 @@ class Bench:
 
     def engine(self, **changes: Any) -> EmbeddedEngine:
         arguments: dict[str, Any] = {"jesse_python": self.python, "capacity": 2, "run_timeout": 60}
-        engine = EmbeddedEngine(self.cache, **({"run_memory_mb": 512} | arguments | changes))
+        # The strategies here write files to say where they are.
+        arguments |= {"run_memory_mb": 512, "access": StrategyAccess(confined=False)}
+        engine = EmbeddedEngine(self.cache, **(arguments | changes))
         self._engines.append(engine)
         return engine
 

@@ -15,6 +15,7 @@ import psutil
 import pytest
 import pytest_asyncio
 
+from jesse_mcp.adapters.embedded.access import StrategyAccess
 from jesse_mcp.adapters.embedded.engine import EmbeddedEngine
 from jesse_mcp.adapters.ray.driver_process import ClusterSettings
 from jesse_mcp.adapters.ray.engine import RayEngine
@@ -84,6 +85,7 @@ class Probe(Strategy):
 HOST = """\
 import asyncio, sys
 from pathlib import Path
+from jesse_mcp.adapters.embedded.access import StrategyAccess
 from jesse_mcp.adapters.ray.driver_process import ClusterSettings
 from jesse_mcp.adapters.ray.engine import RayEngine
 from jesse_mcp.domain.backtests import EngineRun
@@ -91,12 +93,17 @@ from jesse_mcp.domain.backtests import EngineRun
 
 async def main():
     cache, python, address, run = sys.argv[1:]
-    engine = RayEngine(Path(cache), Path(python), ClusterSettings(address, 1, 10.0), 600, 1024)
+    cluster, access = ClusterSettings(address, 1, 10.0), StrategyAccess(confined=False)
+    engine = RayEngine(Path(cache), Path(python), cluster, 600, 1024, access)
     await engine.run(EngineRun.model_validate_json(Path(run).read_text()), lambda *_: None)
 
 
 asyncio.run(main())
 """
+
+
+#: The strategies here write files to say where they are.
+REPORTING = StrategyAccess(confined=False)
 
 
 class Bench:
@@ -110,13 +117,13 @@ class Bench:
         self.reports.mkdir()
         self.candles = folder / "series.f64"
         synthetic_candles(START_MS, DAYS * 1_440, seed=4).astype("<f8").tofile(self.candles)
-        self.embedded = EmbeddedEngine(folder / "cache", python, 1, 3, 256)
+        self.embedded = EmbeddedEngine(folder / "cache", python, 1, 3, 256, REPORTING)
         self.shared = self.engine()
 
     def engine(self, **changes: Any) -> RayEngine:
         settings: dict[str, Any] = {"address": self.cluster.address, "max_runs": 8, "patience": PATIENCE}
         settings |= {name: changes.pop(name) for name in list(changes) if name in settings}
-        arguments = {"run_timeout": 60, "run_memory_mb": 256} | changes
+        arguments = {"run_timeout": 60, "run_memory_mb": 256, "access": REPORTING} | changes
         return RayEngine(self.folder / "cache", self.python, ClusterSettings(**settings), **arguments)
 
     def run(
@@ -254,6 +261,17 @@ def but_for_time(outcome: EngineOutcome) -> EngineOutcome:
 def driver() -> psutil.Process:
     (found,) = [p for p in psutil.Process().children() if "ray_driver.py" in " ".join(p.cmdline())]
     return found
+
+
+async def test_strategies_are_confined_on_the_nodes_too(bench: Bench) -> None:
+    engine = bench.engine(access=StrategyAccess())
+    try:
+        assert (await engine.run(bench.run(), silent)).trades
+        error = await failure_of(engine.run(bench.run("announce()"), silent))
+    finally:
+        await engine.close()
+    assert (error.code, error.details["exception"]) == (ErrorCode.STRATEGY_RAISED, "PermissionError")
+    assert not bench.reported()
 
 
 async def test_outcomes_are_those_of_the_embedded_engine(bench: Bench) -> None:
