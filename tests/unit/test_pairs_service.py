@@ -285,6 +285,28 @@ async def test_nothing_traded_has_reasons_instead_of_numbers(desk: Desk) -> None
     assert any("0 pairs were traded" in finding for finding in found.findings)
 
 
+async def test_ruin_ends_the_run_and_is_a_loss_of_everything(desk: Desk) -> None:
+    """From hour 350 on y goes up by a tenth an hour: the spread is sold on the way and never returns."""
+    drawn = np.random.default_rng(6)
+    x = drawn.normal(0, 0.01, 600).cumsum()
+    y = x + drawn.normal(0, 0.003, 600) + np.maximum(np.arange(600) - 350, 0) * 0.1
+    prices = {
+        symbol: [(START + at * 3_600_000, float(np.exp(path[at]))) for at in range(600)]
+        for symbol, path in ((SYMBOL_Y, y), (SYMBOL_X, x))
+    }
+    found = await desk.result(**INLINE, prices=prices)
+    assert found.performance["ruined"]
+    assert found.performance["total_return"] == -1
+    assert found.performance["exits"]["ruin"] == 1
+    assert found.performance["final_balance"] <= 0
+    assert found.equity[-1][1] == found.performance["final_balance"]
+    assert found.equity[-1][0] < START + 600 * 3_600_000
+    assert "everything was lost" in " ".join(found.findings)
+    (trial,) = desk.ledger.entries(None, limit=10, offset=0)
+    assert trial.daily_returns is not None
+    assert trial.daily_returns[-1] == -1
+
+
 async def test_two_copies_of_one_price_give_no_hedge_but_the_trivial_one(desk: Desk) -> None:
     line = [(START + at * 3_600_000, 100.0 + at) for at in range(400)]
     flat = [(START + at * 3_600_000, 7.0) for at in range(400)]

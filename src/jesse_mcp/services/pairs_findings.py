@@ -54,7 +54,10 @@ def _of_relation(plan: PairsPlan, found: PairExperiment) -> list[str]:
 def _of_trading(plan: PairsPlan, found: PairExperiment) -> list[str]:
     simulation, said = found.simulation, []
     if simulation.ruined is not None:
-        said.append("everything was lost: the run ended there")
+        said.append(
+            "everything was lost: the run ended there; a balance below zero is what the position lost beyond "
+            "it, which an exchange would have prevented by a liquidation"
+        )
     count = len(simulation.trades)
     if count < _FEW_TRADES:
         said.append(f"{count} pairs were traded: too few to tell skill from luck")

@@ -171,7 +171,8 @@ def _performance(
     count = len(trades)
     ruined = found.simulation.ruined is not None
     return {
-        "total_return": equity[-1].balance / equity[0].balance - 1,
+        # More than everything cannot be lost: what is beyond shows in the balance.
+        "total_return": -1.0 if ruined else equity[-1].balance / equity[0].balance - 1,
         "final_balance": equity[-1].balance,
         "ruined": ruined,
         "pairs_traded": count,
