@@ -8,7 +8,7 @@ from pydantic import Field, FiniteFloat
 from jesse_mcp.composition import Application
 from jesse_mcp.server.progress import notifier
 from jesse_mcp.server.registration import add_tool
-from jesse_mcp.server.source_arguments import Balances, Market, PeriodsPerYear, Returns, RunId
+from jesse_mcp.server.source_arguments import Balances, Market, PeriodsPerYear, Returns, RunId, SessionId
 from jesse_mcp.services.analysis_source import source_arguments
 from jesse_mcp.services.regime_request import (
     DEFAULT_HORIZON,
@@ -30,6 +30,7 @@ def register(server: FastMCP, application: Application) -> None:
         balances: Balances = None,
         market: Market = None,
         periods_per_year: PeriodsPerYear = None,
+        session_id: SessionId = None,
         method: RegimeMethod = "hmm",
         regimes: Annotated[
             int | None, Field(description="2 to 5; default by BIC, jump_model 2, volatility 3")
@@ -54,7 +55,7 @@ def register(server: FastMCP, application: Application) -> None:
         Labels by what was known at the time: no later data changes one. change_points alone looks back.
         """
         arguments = RegimeArguments(
-            source=source_arguments(run_id, returns, balances, market, periods_per_year),
+            source=source_arguments(run_id, returns, balances, market, periods_per_year, session_id),
             method=method,
             regimes=regimes,
             training_periods=training_periods,
