@@ -257,9 +257,9 @@ def test_switching_is_the_maximum_of_statsmodels() -> None:
     theirs = model.smooth(at)
     shift = len(returns) * math.log(100)
     assert found.log_likelihood == pytest.approx(theirs.llf + shift, abs=1e-6)
-    np.testing.assert_allclose(
-        found.classify(returns).probabilities, theirs.filtered_marginal_probabilities, atol=1e-9
-    )
+    ours = found.classify(returns).probabilities
+    assert ours is not None
+    np.testing.assert_allclose(ours, theirs.filtered_marginal_probabilities, atol=1e-9)
     assert list(theirs.expected_durations) == pytest.approx(expected_durations(found.transition))
     fitted = model.fit(start_params=at, em_iter=0, disp=0)
     assert found.log_likelihood >= fitted.llf + shift - 1e-3

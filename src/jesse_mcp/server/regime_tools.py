@@ -35,17 +35,14 @@ def register(server: FastMCP, application: Application) -> None:
         regimes: Annotated[
             int | None, Field(description="2 to 5; default by BIC, jump_model 2, volatility 3")
         ] = None,
-        training_periods: Annotated[
-            int | None, Field(description=f"before the first label; default {DEFAULT_TRAINING}")
-        ] = None,
-        refit_every: Annotated[int | None, Field(description=f"periods; default {DEFAULT_REFIT}")] = None,
+        training_periods: Annotated[int | None, Field(description=f"default {DEFAULT_TRAINING}")] = None,
+        refit_every: Annotated[int | None, Field(description=f"default {DEFAULT_REFIT}")] = None,
         features: Annotated[HmmFeatures | None, Field(description="of hmm; default return")] = None,
         jump_penalty: Annotated[FiniteFloat | None, Field(description="of jump_model")] = None,
         forecast_periods: Annotated[int | None, Field(description=f"default {DEFAULT_HORIZON}")] = None,
         performance_of: Annotated[str | None, Field(description="run_id: its days by regime")] = None,
         seed: int | None = None,
         limit: Annotated[int, Field(description="spells, latest first")] = DEFAULT_LIMIT,
-        offset: int = 0,
         wait_seconds: Annotated[
             float, Field(ge=0, le=600, description="then the job goes on: follow it with job_get")
         ] = 45,
@@ -66,7 +63,6 @@ def register(server: FastMCP, application: Application) -> None:
             performance_of=performance_of,
             seed=seed,
             limit=limit,
-            offset=offset,
         )
         return await application.regimes.detect(
             arguments, wait_seconds=wait_seconds, on_progress=notifier(context)

@@ -240,7 +240,7 @@ def _now(walk: Walk, regimes: int) -> Floats:
 
 
 def _spells(arguments: RegimeArguments, found: RegimeEvidence, listed: list[Spell]) -> list[Section]:
-    latest = listed[::-1][arguments.offset : arguments.offset + arguments.limit]
+    latest = listed[::-1][: arguments.limit]
     returns, year = found.sample.series.returns, found.sample.series.periods_per_year
     rows = []
     for spell in latest:

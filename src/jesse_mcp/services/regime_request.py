@@ -79,7 +79,6 @@ class RegimeArguments(Value):
     performance_of: str | None = None
     seed: int | None = None
     limit: int = Field(default=DEFAULT_LIMIT, description="spells, the latest")
-    offset: int = 0
 
     @property
     def training(self) -> int:
@@ -158,7 +157,6 @@ def check(arguments: RegimeArguments) -> None:
         (performance_of is None or bool(performance_of), "performance_of", "''", "a run_id of run_list"),
         (0 <= (arguments.seed or 0) < MAX_SEED, "seed", arguments.seed, f"0 to {MAX_SEED - 1}"),
         (1 <= arguments.limit <= MAX_LIMIT, "limit", arguments.limit, f"1 to {MAX_LIMIT}"),
-        (0 <= arguments.offset <= max(MAX_PERIODS.values()), "offset", arguments.offset, "0 or more"),
     ]
     for passed, name, received, wanted in checks:
         if not passed:
