@@ -33,7 +33,7 @@ from mcp_desk import (
 pytestmark = pytest.mark.timeout(400)
 
 #: Of the process of a session, of its server (whose processes die with it), of all at once.
-MOMENTS = ["process"] * 14 + ["server"] * 4 + ["both"] * 2
+MOMENTS = ["process"] * 15 + ["server"] * 3 + ["both"] * 2
 SEED = 20
 REPLAY: dict[str, Any] = {
     "strategy": "Mine",
