@@ -42,7 +42,8 @@ A research desk on the Jesse trading framework: real backtests of real strategie
 Start with system_status. Then: candles_available (fill with candles_import), strategy_list or
 strategy_write, backtest, run_get, run_compare. Before you believe a result: walk_forward (days it was not
 fitted to), monte_carlo (luck), significance_test (luck given all that was tried), stress_test (days worse
-than those it saw), risk_report (the risk in one score, and why). Dates are UTC days, end_date exclusive.
+than those it saw), factor_analysis (skill or exposure), risk_report (the risk in one score, and why), then
+paper_start (on paper, on candles nobody has seen). Dates are UTC days, end_date exclusive.
 Every number comes from Jesse or from a stated formula; what cannot be computed is null with the reason. Every
 distinct experiment is counted: the more you try, the less a good result means, so say how many you tried.
 Errors carry a code, a message, and a hint with the call that helps.
