@@ -331,6 +331,34 @@ async def test_steps_of_any_size_say_the_same(bench: Bench) -> None:
     assert outcomes[0] == outcomes[1] == outcomes[2]
 
 
+def jumps_in(rows: CandleArray, seed: int) -> CandleArray:
+    """Every 20 minutes or so a candle opens away from the close before, across resting orders."""
+    generator = np.random.default_rng(seed)
+    jumping = generator.random(len(rows)) < 0.05
+    level = np.cumsum(np.where(jumping, generator.normal(0, 0.004, len(rows)), 0.0))
+    level -= level[WARM_UP_DAYS * 1_440]
+    jumped = rows.copy()
+    jumped[:, 1:5] = np.round(rows[:, 1:5] * np.exp(level)[:, None], 4)
+    return jumped
+
+
+@pytest.mark.parametrize(
+    "request_",
+    [
+        pytest.param(case("LadderEntries"), id="limit-and-stop-orders"),
+        pytest.param(own("Busy", "15m", ["SOL-USDT", "BTC-USDT"]), id="two-routes"),
+        pytest.param(
+            own("Bold", "15m", leverage=20, leverage_mode="isolated", fee=0.0002), id="liquidations"
+        ),
+    ],
+)
+async def test_candles_that_open_away_from_the_close_before(
+    request_: BacktestRequest, bench: Bench, tmp_path: Path
+) -> None:
+    _, outcome = await bench.same(request_, write(Candles(tmp_path), jumps_in))
+    assert len(outcome.trades) >= 3
+
+
 def gaps_in(rows: CandleArray, seed: int) -> CandleArray:
     """Single minutes, an outage of each series at another time, and one of all."""
     generator = np.random.default_rng(seed)
@@ -378,6 +406,29 @@ async def test_series_that_begin_later_than_the_session(
     assert outcome.equity[0].timestamp == begun
     assert {point.equity for point in step.equity if point.timestamp <= begun} == {10_000.0}
     assert min(order.timestamp for order in step.orders) > begun
+
+
+async def test_strategies_see_the_candles_of_the_backtest(bench: Bench, tmp_path: Path) -> None:
+    """All of them, at every call, whatever is missing, and with a start inside an hour."""
+
+    def holes(rows: CandleArray, seed: int) -> CandleArray:
+        start = WARM_UP_DAYS * 1_440 + 37
+        kept = np.random.default_rng(seed).random(len(rows)) > 0.05
+        kept[start : start + 95 * seed] = False
+        kept[start + 600 - 30 : start + 600 + 45] = False
+        kept[start] = seed == 0
+        return rows[kept]
+
+    request = own(
+        "Watching",
+        "1h",
+        ["BTC-USDT", "ETH-USDT"],
+        start_ms=START_MS + 37 * MINUTE_MS,
+        end_ms=START_MS + 2 * DAY_MS,
+        warm_up_candles=20,
+    )
+    _, outcome = await bench.same(request, write(Candles(tmp_path), holes))
+    assert 60 < len(outcome.log_tail.splitlines()) < 200, "none of what was logged is cut"
 
 
 async def test_a_session_that_begins_at_any_minute_has_the_hours_of_the_clock(bench: Bench) -> None:
