@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -165,10 +166,7 @@ def test_a_session_that_is_killed_twenty_times_is_the_undisturbed_one(home: Home
         what = order.pop()
         if at_this_place == 2:
             # A third death at one minute would rightly be taken for the strategy's fault.
-            before = reached
-            wait_until(
-                lambda before=before: home.through("mine") > before or not _active(home), "a step forward"
-            )
+            wait_until(partial(_advanced, home, reached), "a step forward")
         wait_until(home.engine_processes, "a process to kill")
         time.sleep(moments.uniform(0, 0.4))
         home.kill(what)
@@ -183,6 +181,10 @@ def test_a_session_that_is_killed_twenty_times_is_the_undisturbed_one(home: Home
     assert facts(home, "mine") == facts(home, "reference")
     kinds = {event.kind for event in home.store.events("mine", 100)}
     assert kinds >= {"crash", "taken_up"}
+
+
+def _advanced(home: Home, reached: int) -> bool:
+    return home.through("mine") > reached or not _active(home)
 
 
 def _active(home: Home) -> bool:

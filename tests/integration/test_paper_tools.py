@@ -338,7 +338,7 @@ def test_a_strategy_that_cannot_be_loaded_leaves_no_session(world: World) -> Non
         ({"webhook": "ftp://example.org"}, "invalid_argument"),
         ({"engine": "other"}, "invalid_argument"),
         ({"feed": "exchange"}, "invalid_argument"),
-        ({"routes": [{"strategy": "Mine", "symbol": "BTC-USDT", "timeframe": "1h"}]}, "invalid_argument"),
+        ({"routes": [{"strategy": "Mine", "symbol": "BTC-USDT", "timeframe": "4h"}]}, "invalid_argument"),
         ({"surprise": 1}, "invalid_argument"),
     ],
     ids=str,

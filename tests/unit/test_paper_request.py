@@ -91,6 +91,14 @@ def test_days_and_weeks_are_understood_in_small_letters(planner: PaperPlanner) -
     assert planner.plan(arguments, NOW).request.data_routes[0].timeframe == "1W"
 
 
+def test_routes_are_further_ones_or_all_there_are(planner: PaperPlanner) -> None:
+    eth = {"strategy": "Mine", "symbol": "eth/usdt", "timeframe": "1d"}
+    both = planner.plan(asked(routes=(eth,), timeframe="4h"), NOW).request.routes
+    assert [(route.symbol, route.timeframe) for route in both] == [("BTC-USDT", "4h"), ("ETH-USDT", "1D")]
+    alone = planner.plan(asked(strategy=None, symbol=None, routes=(eth,)), NOW).request.routes
+    assert alone == both[1:]
+
+
 def test_an_id_is_made_or_taken(planner: PaperPlanner) -> None:
     made = [planner.plan(asked(), NOW).session_id for _ in range(2)]
     assert made[0] != made[1]
@@ -172,6 +180,16 @@ def test_minutes_an_exchange_does_not_have_make_the_order_that_of_what_is_observ
         {"session_id": "x" * 65},
         {"strategy": None},
         {"symbol": None},
+        {"strategy": None, "symbol": None},
+        {"strategy": None, "symbol": None, "routes": ()},
+        {"symbol": None, "routes": ({"strategy": "Mine", "symbol": "ETH-USDT", "timeframe": "1h"},)},
+        {"routes": ({"strategy": "Mine", "symbol": "BTC-USDT", "timeframe": "4h"},)},
+        {
+            "strategy": None,
+            "symbol": None,
+            "timeframe": "4h",
+            "routes": ({"strategy": "Mine", "symbol": "ETH-USDT", "timeframe": "1h"},),
+        },
         {"timeframe": "1H"},
         {"fee": -0.1},
         {"leverage": 0},

@@ -39,7 +39,7 @@ def register(server: FastMCP, application: Application) -> None:
         leverage: Annotated[int, Field(description="futures only")] = 1,
         session_id: Annotated[str | None, Field(description="default: a new one")] = None,
         fee: Annotated[FiniteFloat | None, Field(description="fraction; null: the exchange's own")] = 0.001,
-        routes: Annotated[list[Route] | None, Field(description="several symbols, one balance")] = None,
+        routes: Annotated[list[Route] | None, Field(description="more symbols, one balance")] = None,
         data_routes: list[DataRoute] | None = None,
         exchange_type: ExchangeType | None = None,
         leverage_mode: LeverageMode = "cross",

@@ -40,7 +40,10 @@ _TAIL_MS = 5 * MINUTE_MS
 
 
 class PaperArguments(Value):
-    """What a caller may say; ``None`` asks for the default."""
+    """What a caller may say; ``None`` asks for the default.
+
+    ``routes`` come after the one of ``strategy``, ``symbol`` and ``timeframe``, or are all there are.
+    """
 
     strategy: str | None = None
     symbol: str | None = None
@@ -165,13 +168,9 @@ class PaperPlanner:
         )
 
     def _completed(self, arguments: PaperArguments, start_ms: int) -> PaperRequest:
-        routes = arguments.routes
         whole = complete(
             BacktestArguments(
-                strategy=arguments.strategy,
-                symbol=arguments.symbol,
-                timeframe=_spelled(arguments.timeframe) if routes is None else None,
-                routes=None if routes is None else tuple(_respelled(route) for route in routes),
+                routes=_routes(arguments),
                 exchange=self._exchange(arguments),
                 start_date=iso_date(start_ms),
                 data_routes=tuple(_respelled(route) for route in arguments.data_routes),
@@ -219,6 +218,26 @@ class PaperPlanner:
                 "candles_available shows what is stored",
             )
         return end_ms
+
+
+def _routes(arguments: PaperArguments) -> tuple[Route, ...]:
+    others = tuple(_respelled(route) for route in arguments.routes or ())
+    missing = [name for name in ("strategy", "symbol") if getattr(arguments, name) is None]
+    if not missing:
+        first = Route(
+            strategy=arguments.strategy or "",
+            symbol=arguments.symbol or "",
+            timeframe=_spelled(arguments.timeframe),
+        )
+        return (first, *others)
+    if len(missing) == 1 or not others:
+        raise _invalid(f"{' and '.join(missing)} not given", "give strategy and symbol, or routes alone")
+    default = PaperArguments.model_fields["timeframe"].default
+    if arguments.timeframe != default:
+        raise _invalid(
+            f"timeframe is {arguments.timeframe!r} without strategy and symbol", "each route has its own"
+        )
+    return others
 
 
 def _session_id(given: str | None) -> str:
