@@ -76,7 +76,7 @@ class Market:
         answered = max([settled, *(int(minute) + MINUTE for minute in rows[:, 0] if np.isfinite(minute))])
         if answered > start:
             await consume(CandlePage(start, answered, rows))
-        return FetchSummary(1, None, 0.0, there // 1000 * 1000 if self.tells_time else None)
+        return FetchSummary(1, None, 0.0, there // 1000 * 1000 + 500 if self.tells_time else None)
 
     async def symbols(self, exchange: str) -> list[str]:
         raise NotImplementedError

@@ -8,6 +8,7 @@
 """
 
 import sys
+import time
 from email.utils import parsedate_to_datetime
 from typing import Any
 
@@ -32,9 +33,11 @@ class ExchangeClock:
 
     def __init__(self) -> None:
         self.latest_ms: int | None = None
+        self._read_at = 0.0
 
     def read(self, response: Any, *_: Any, **__: Any) -> Any:
         """Note the time of an answer, and hand it on."""
+        self._read_at = time.monotonic()
         try:
             moment = parsedate_to_datetime(response.headers.get("Date") or "")
         except ValueError:
@@ -42,6 +45,12 @@ class ExchangeClock:
         else:
             self.latest_ms = int(moment.timestamp()) * 1000
         return response
+
+    def now_ms(self) -> int | None:
+        """What it is there now: the middle of the second of the last answer, and what has passed since."""
+        if self.latest_ms is None:
+            return None
+        return self.latest_ms + 500 + int((time.monotonic() - self._read_at) * 1000)
 
 
 class WellMannered:

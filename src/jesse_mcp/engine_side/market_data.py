@@ -78,7 +78,7 @@ class Pager:
             "pages": self._pages,
             "listed_ms": listed,
             "seconds_waiting": self._waited,
-            "exchange_ms": self._clock.latest_ms,
+            "exchange_ms": self._clock.now_ms(),
         }
 
     def _page(self, start: int, end: int, rows: Rows) -> None:

@@ -25,7 +25,8 @@ class FetchSummary:
     """What a fetch found besides candles.
 
     ``listed_ms`` is the first minute the exchange has, when it was looked for and known. ``exchange_ms`` is
-    the exchange's clock when it made its last answer, in whole seconds, when it says so.
+    what the exchange's clock says when the fetch ends, when it says so: by the ``Date`` of its last answer,
+    which has whole seconds, so give or take half of one and the way of the answer.
     """
 
     pages: int

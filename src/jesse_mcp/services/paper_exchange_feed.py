@@ -17,7 +17,8 @@ from jesse_mcp.services.paper_minutes import MinuteBook
 
 #: Minutes of a batch, and asked for at a time, at most.
 BATCH_MINUTES = 1_440
-#: The ``Date`` of an answer has whole seconds: what is less than this cannot be told from none.
+#: The clock of an exchange is known to half a second and the way of an answer: what is less cannot be told
+#: from none.
 _MEASURABLE_MS = 1_000
 _NOTEWORTHY_MS = 2_000
 #: Seconds. The clock of this machine may be set while it is waited for.
@@ -240,10 +241,10 @@ class _Polling:
             self.full = False
 
     def _measure(self, exchange: str, exchange_ms: int | None, notes: list[FeedNote]) -> None:
-        """Compare the clocks. The answer was made within the second that it names."""
+        """Compare the clocks."""
         if exchange_ms is None:
             return
-        skew = self.clock.now_ms() - (exchange_ms + 500)
+        skew = self.clock.now_ms() - exchange_ms
         self.skews[exchange] = skew
         if abs(skew) > _NOTEWORTHY_MS and exchange not in self.wrong:
             self.wrong.add(exchange)

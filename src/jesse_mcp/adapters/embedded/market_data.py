@@ -2,6 +2,8 @@
 
 import asyncio
 import os
+import time
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -73,20 +75,12 @@ class EmbeddedMarketData:
         request = {"kind": "candles", "exchange": exchange, "symbol": symbol, "ranges": ranges}
         async with self._pool.uncounted_worker() as (template, worker):
             await worker.send(self._completed(request))
-            while (message := await _next(worker)) is not None:
-                match message.get("event"):
-                    case "page":
-                        await consume(_page(message))
-                    case "result":
-                        return FetchSummary(
-                            message["pages"],
-                            message["listed_ms"],
-                            message["seconds_waiting"],
-                            message["exchange_ms"],
-                        )
-                    case "failed":
-                        raise _failure(message, exchange, symbol)
-            raise await _crash(template, worker)
+            summary = await _pages(template, worker, consume, exchange, symbol)
+            ended = time.monotonic()
+        # The process has taken its time to end.
+        passed = int((time.monotonic() - ended) * 1000)
+        at = summary.exchange_ms
+        return summary if at is None else replace(summary, exchange_ms=at + passed)
 
     async def symbols(self, exchange: str) -> list[str]:
         """See the port."""
@@ -108,6 +102,25 @@ class EmbeddedMarketData:
             "attempts": self._attempts,
             "pace": self._pace,
         }
+
+
+async def _pages(
+    template: TemplateProcess, worker: Worker, consume: PageConsumer, exchange: str, symbol: str
+) -> FetchSummary:
+    while (message := await _next(worker)) is not None:
+        match message.get("event"):
+            case "page":
+                await consume(_page(message))
+            case "result":
+                return FetchSummary(
+                    message["pages"],
+                    message["listed_ms"],
+                    message["seconds_waiting"],
+                    message["exchange_ms"],
+                )
+            case "failed":
+                raise _failure(message, exchange, symbol)
+    raise await _crash(template, worker)
 
 
 async def _next(worker: Worker) -> dict[str, Any] | None:
