@@ -13,6 +13,7 @@ from jesse_mcp.adapters.embedded.paper import EmbeddedPaperEngine
 from jesse_mcp.analytics.synthetic import synthetic_candles
 from jesse_mcp.domain.backtests import BacktestRequest, EngineOutcome, EngineRun, Route
 from jesse_mcp.domain.candles import CandleArray
+from jesse_mcp.domain.errors import ResearchError
 from jesse_mcp.domain.paper import PaperStep, minute_order_of
 from paper_cases import minutes_of, replayed, rows_of, session_of, setup_of, work
 from parity_cases import (
@@ -262,7 +263,6 @@ def own(
     "request_",
     [
         pytest.param(case("LadderEntries", SPOT, extra_data=True), id="spot-more-data"),
-        pytest.param(own("Busy", "15m", exchange="Binance Spot", exchange_type="spot"), id="spot-hooks"),
         pytest.param(case("TrendFollowing", CROSS_1X), id="futures-1x"),
         pytest.param(case("MeanReversion", ISOLATED_3X, overrides=True), id="isolated-hyperparameters"),
         pytest.param(case("LadderEntries", CROSS_3X, extra_data=True), id="limit-and-stop-orders"),
@@ -319,6 +319,22 @@ async def test_an_open_position_at_the_end_is_closed_by_the_end(bench: Bench) ->
     assert position.leverage == 2
     assert position.liquidation_price is None, "cross has none in Jesse"
     assert step.equity[-1].unrealized_pnl == position.unrealized_pnl != 0
+
+
+async def test_what_ends_the_backtest_ends_the_session(bench: Bench) -> None:
+    """Its exits come to more than the spot account holds after fees."""
+    run = bench.pinned(own("Busy", "15m", exchange="Binance Spot", exchange_type="spot"))
+    session = session_of(run.request)
+    process = await bench.paper.open(setup_of(run, session))
+    step = await work(process, minutes_of(run, session))
+    await process.close()
+    with pytest.raises(ResearchError, match="InsufficientBalance") as backtest:
+        await bench.backtest(run)
+    assert step.error is not None
+    for part in ("code", "message", "hint"):
+        assert step.error[part] == backtest.value.to_dict()[part]
+    assert step.error["details"]["traceback"] != ""
+    assert 0 < step.minutes < len(minutes_of(run, session))
 
 
 async def test_steps_of_any_size_say_the_same(bench: Bench) -> None:
