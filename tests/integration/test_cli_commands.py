@@ -261,7 +261,7 @@ def test_candles_from_a_terminal(shell: Shell) -> None:
 
 def test_the_demo_on_synthetic_candles(shell: Shell) -> None:
     shown = shell.run("demo").stdout
-    assert "connected to the MCP server: 26 tools" in shown
+    assert "connected to the MCP server: 38 tools" in shown
     assert "TrendFollowing on SYNTH-USDT 1h" in shown
     assert "says nothing about any market" in " ".join(shown.split())
     assert int(re.search(r"trades +│ +(\d+)", shown)[1]) > 0  # type: ignore[index]
@@ -364,6 +364,7 @@ COMMANDS = [
     *(f"engine {name}".strip() for name in ("", "install", "status", "remove")),
     *(f"candles {name}".strip() for name in ("", "import", "list", "check", "delete")),
     *(f"jobs {name}".strip() for name in ("", "list", "get", "cancel", "restart")),
+    *(f"token {name}".strip() for name in ("", "create", "list", "revoke")),
 ]
 
 

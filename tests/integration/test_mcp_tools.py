@@ -3,8 +3,7 @@
 import itertools
 import json
 import re
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,49 +15,33 @@ from mcp_desk import (
     EXCHANGE,
     RUN,
     SERIES,
-    Desk,
     candle_file,
     environment,
     stdio_desk,
     strategy,
-    wait_until,
 )
-
-ETH = {"exchange": EXCHANGE, "symbol": "ETH-USDT"}
-
-
-@dataclass
-class World:
-    """A server that has candles, a strategy and two runs. Tests add to it, and take nothing away."""
-
-    desk: Desk
-    folder: Path
-    runs: list[str]
-    job: str
-    numbers: "itertools.count[int]"
-
-    def fresh_strategy(self, before: str = "pass") -> str:
-        name = f"Mine{next(self.numbers)}"
-        self.desk.call("strategy_write", name=name, code=strategy(name, before))
-        return name
-
-    def fresh_series(self) -> dict[str, str]:
-        series = {"exchange": EXCHANGE, "symbol": f"COIN{next(self.numbers)}-USDT"}
-        self.desk.call("candles_import", **series, path=str(self.folder / "btc.csv"))
-        return series
-
-    def endless_job(self) -> str:
-        """A job that has begun to run and will never end."""
-        name = self.fresh_strategy("while True: pass")
-        job: str = self.desk.call("backtest", **{**RUN, "strategy": name}, wait_seconds=0)["job_id"]
-        wait_until(lambda: self.desk.call("job_get", job_id=job)["state"] == "running", f"{job} running")
-        return job
+from tool_calls import (
+    CHOICE,
+    ELSEWHERE,
+    ETH,
+    EVERY,
+    EXCHANGE_ASKED,
+    ONE,
+    REQUIRED,
+    SHORT_WARM_UP,
+    World,
+    made,
+)
 
 
 @pytest.fixture(scope="module")
 def world(engine_python: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
     folder = tmp_path_factory.mktemp("desk")
-    surroundings = environment(folder, engine_python, PAPER_API_KEY="sentinel-7d1f")
+    secrets = {
+        "PAPER_API_KEY": "sentinel-7d1f",
+        "JESSE_MCP_WEBHOOK_SECRET": "sentinel-9b3e-of-enough-letters",
+    }
+    surroundings = environment(folder, engine_python, **secrets)
     with stdio_desk(surroundings, folder / "log") as desk:
         for series, seed in ((SERIES, 5), (ETH, 6)):
             path = candle_file(folder / f"{series['symbol'][:3].lower()}.csv", seed)
@@ -70,344 +53,14 @@ def world(engine_python: Path, tmp_path_factory: pytest.TempPathFactory) -> Iter
         yield World(desk, folder, runs, first["job_id"], itertools.count(1))
 
 
-ONE = {**SERIES, "strategy": "Mine", "timeframe": "1h", "start_date": "2024-01-03"}
-SHORT_WARM_UP = {"warm_up_candles": 24}
-
-Arguments = dict[str, Any] | Callable[[World], dict[str, Any]]
-
-
-def made(arguments: Arguments, world: World) -> dict[str, Any]:
-    return arguments(world) if callable(arguments) else dict(arguments)
-
-
-REQUIRED: dict[str, Arguments] = {
-    "system_status": {},
-    "candles_import": {"exchange": EXCHANGE},
-    "candles_available": {},
-    "candles_delete": lambda w: w.fresh_series(),
-    "strategy_list": {},
-    "strategy_read": {"name": "TrendFollowing"},
-    "strategy_validate": {},
-    "strategy_write": {"name": "Written", "code": strategy("Written")},
-    "strategy_delete": lambda w: {"name": w.fresh_strategy()},
-    "indicator_list": {},
-    "backtest": {"exchange": EXCHANGE, "start_date": "2024-01-03"},
-    "backtest_batch": {},
-    "optimize": {},
-    "walk_forward": {},
-    "run_list": {},
-    "run_get": lambda w: {"run_id": w.runs[0]},
-    "run_compare": lambda w: {"run_ids": w.runs},
-    "monte_carlo": lambda w: {"run_id": w.runs[0], "method": "trades_shuffle"},
-    "analyze_results": lambda w: {"run_id": w.runs[0]},
-    "significance_test": lambda w: {"run_id": w.runs[0]},
-    "stress_test": lambda w: {"run_id": w.runs[0]},
-    "var_calculation": lambda w: {"run_id": w.runs[0]},
-    "risk_report": lambda w: {"run_id": w.runs[0]},
-    "job_list": {},
-    "job_get": lambda w: {"job_id": w.job},
-    "job_cancel": lambda w: {"job_id": w.endless_job()},
-}
-#: Of these the schema cannot say what is needed: the one or the other.
-CHOICE = {"candles_import", "strategy_validate", "backtest", "backtest_batch", "optimize", "walk_forward"}
-
-ANALYSED = (
-    "trades",
-    "drawdowns",
-    "calendar",
-    "rolling",
-    "excursions",
-    "distribution",
-    "intervals",
-    "benchmark",
-    "jesse",
-)
-
-#: These need an exchange or a running Jesse, and are under test where there is one.
-ELSEWHERE = {"candles_available": {"listed"}, "candles_import": {"source"}}
-
-EVERY: dict[str, list[Arguments]] = {
-    "candles_import": [
-        lambda w: {**SERIES, "path": str(w.folder / "btc.csv"), "timestamp_unit": "ms"},
-        {
-            "exchange": EXCHANGE,
-            "symbols": ["BTC-USDT", "ETH-USDT"],
-            # All of it is stored, so nothing is fetched.
-            "start_date": "2024-01-01",
-            "end_date": "2024-01-08",
-            "wait_seconds": 30,
-        },
-    ],
-    "candles_available": [{**SERIES, "start_date": "2024-01-01", "end_date": "2024-02-01"}],
-    "candles_delete": [
-        lambda w: {**w.fresh_series(), "start_date": "2024-01-02", "end_date": "2024-01-03"},
-    ],
-    "strategy_list": [{"search": "trend"}],
-    "strategy_read": [{"name": "Mine"}],
-    "strategy_validate": [{"code": strategy("Mine"), "name": "Mine"}],
-    "strategy_write": [
-        lambda w: {"name": (name := w.fresh_strategy()), "code": strategy(name), "overwrite": True}
-    ],
-    "strategy_delete": [lambda w: {"name": w.fresh_strategy()}],
-    "indicator_list": [{"search": "average", "limit": 3}, {"name": "ema"}],
-    "backtest": [
-        {
-            "exchange": EXCHANGE,
-            "routes": [
-                {"strategy": "Mine", "symbol": symbol, "timeframe": "1h"}
-                for symbol in ("BTC-USDT", "ETH-USDT")
-            ],
-            "data_routes": [{"symbol": "BTC-USDT", "timeframe": "4h", "exchange": EXCHANGE}],
-            "start_date": "2024-01-05",
-            "end_date": "2024-01-07",
-            "exchange_type": "futures",
-            "starting_balance": 5000,
-            "fee": 0.001,
-            "leverage": 2,
-            "leverage_mode": "isolated",
-            "hyperparameters": {"every": 3},
-            "warm_up_candles": 10,
-            "fast_mode": True,
-            "benchmark": True,
-            "gaps": "refuse",
-            "engine": "embedded",
-            "title": "every argument",
-            "use_cache": False,
-            "wait_seconds": 60,
-        },
-        {**RUN, "strategy": "Mine"},
-    ],
-    "backtest_batch": [
-        {
-            **ONE,
-            "end_date": "2024-01-05",
-            "settings": {"warm_up_candles": 24, "fee": 0.001},
-            "vary": {
-                "strategies": ["Mine"],
-                "symbols": ["BTC-USDT", "ETH-USDT"],
-                "timeframes": ["1h"],
-                "periods": [{"start_date": "2024-01-03", "end_date": "2024-01-05"}],
-                "hyperparameters": [{"every": 3}, {}],
-            },
-            "sort_by": "sharpe_ratio",
-            "limit": 3,
-            "offset": 1,
-            "wait_seconds": 60,
-        },
-        {**ONE, "settings": SHORT_WARM_UP, "cells": [{"hyperparameters": {"every": 5}}, {"leverage": 2}]},
-        lambda w: {"resume": w.desk.call("backtest_batch", **ONE, cells=[SHORT_WARM_UP])["job_id"]},
-    ],
-    "optimize": [
-        {
-            **ONE,
-            "end_date": "2024-01-08",
-            "settings": SHORT_WARM_UP,
-            "metrics": ["net_profit", "fee:min"],
-            "space": {"every": {"min": 2, "max": 8, "step": 2}},
-            "trials": 4,
-            "sampler": "nsga2",
-            "seed": 3,
-            "min_trades": 1,
-            "test_fraction": 0.4,
-            "early_stop": 4,
-            "pruning": False,
-            "in_flight": 2,
-            "wait_seconds": 60,
-        },
-        {**ONE, "settings": SHORT_WARM_UP, "trials": 2, "test_start": "2024-01-06"},
-        lambda w: {"resume": w.desk.call("optimize", **ONE, settings=SHORT_WARM_UP, trials=1)["job_id"]},
-    ],
-    "walk_forward": [
-        {
-            **ONE,
-            "end_date": "2024-01-09",
-            "settings": SHORT_WARM_UP,
-            "train_days": 2,
-            "test_days": 1,
-            "step_days": 2,
-            "anchored": True,
-            "purge_days": 1,
-            "keep_partial": False,
-            "metric": "net_profit",
-            "space": {"every": {"min": 2, "max": 8, "step": 2}},
-            "trials": 2,
-            "sampler": "random",
-            "seed": 3,
-            "min_trades": 1,
-            "wait_seconds": 60,
-        },
-        lambda w: {
-            "resume": w.desk.call(
-                "walk_forward", **ONE, settings=SHORT_WARM_UP, train_days=2, test_days=3, trials=0
-            )["job_id"]
-        },
-    ],
-    "run_list": [{"strategy": "Mine", "symbol": "btc/usdt", "kind": "any", "limit": 1, "offset": 1}],
-    "run_get": [
-        lambda w: {
-            "run_id": w.runs[0],
-            "include": ["trades", "orders", "equity", "log", "provenance"],
-            "limit": 2,
-            "offset": 1,
-        }
-    ],
-    "run_compare": [lambda w: {"run_ids": w.runs, "metrics": ["total", "fee"]}],
-    "monte_carlo": [
-        lambda w: {
-            "run_id": w.runs[0],
-            "method": "returns_block",
-            "simulations": 50,
-            "seed": 3,
-            "block_length": 2,
-            "ruin_threshold": 0.9,
-            "quantiles": [0.1, 0.9],
-            "wait_seconds": 30,
-        },
-        lambda w: {
-            "run_id": w.runs[0],
-            "method": "candles",
-            "simulations": 2,
-            "pipeline": "gaussian_noise",
-            "pipeline_parameters": {
-                "batch_size": 1440,
-                "close_sigma": 0.001,
-                "high_sigma": 0,
-                "low_sigma": 0,
-            },
-            "engine": "embedded",
-        },
-    ],
-    "significance_test": [
-        lambda w: {
-            "run_id": w.runs[0],
-            "trials": 500,
-            "benchmark_sharpe": 0.5,
-            "confidence": 0.9,
-            "splits": 2,
-            "seed": 4,
-            "wait_seconds": 30,
-        },
-        lambda w: {"run_ids": w.runs},
-        {"returns": [0.01, -0.02, 0.015] * 20, "periods_per_year": 252, "trials": 3},
-        {"balances": [[1_704_067_200_000 + day * 86_400_000, 100 + day % 3] for day in range(40)]},
-        {
-            "market": {
-                "exchange": EXCHANGE,
-                "symbols": ["BTC-USDT"],
-                "timeframe": "1h",
-                "start_date": "2024-01-01",
-                "end_date": "2024-01-08",
-            }
-        },
-    ],
-    "risk_report": [
-        lambda w: {
-            "run_id": w.runs[0],
-            "limits": {"max_drawdown": 0.2, "min_trades": 30},
-            "trials": 500,
-            "format": "html",
-        },
-        {"returns": [0.01, -0.02, 0.015] * 20, "periods_per_year": 252, "trials": 3, "format": "markdown"},
-        {"balances": [[1_704_067_200_000 + day * 86_400_000, 100 + day % 3] for day in range(40)]},
-        {
-            "market": {
-                "exchange": EXCHANGE,
-                "symbols": ["BTC-USDT"],
-                "timeframe": "1h",
-                "start_date": "2024-01-01",
-                "end_date": "2024-01-08",
-            }
-        },
-    ],
-    "stress_test": [
-        lambda w: {
-            "run_id": w.runs[0],
-            "scenarios": ["covid_2020"],
-            "shocks": {"BTC-USDT": -0.3},
-            "volatility_multiplier": 1.5,
-            "correlation": 0.5,
-            "leverage": 4,
-            "rerun": ["crises", "fees", "slippage"],
-            "fee_multipliers": [2],
-            "slippage_bps": [3],
-            "wait_seconds": 60,
-        },
-        {"returns": [0.01, -0.02, 0.015] * 10, "periods_per_year": 252},
-        {"balances": [[1_704_067_200_000 + day * 86_400_000, 100 + day % 3] for day in range(40)]},
-        {
-            "market": {
-                "exchange": EXCHANGE,
-                "symbols": ["BTC-USDT", "ETH-USDT"],
-                "start_date": "2024-01-01",
-                "end_date": "2024-01-08",
-            },
-            "correlation": [[1, 0.9], [0.9, 1]],
-        },
-    ],
-    "var_calculation": [
-        lambda w: {
-            "run_id": w.runs[0],
-            "methods": ["historical", "monte_carlo_t"],
-            "confidence": [0.9],
-            "horizon": [1, 3],
-            "backtest": True,
-            "window": 20,
-            "seed": 4,
-            "value": 1_000,
-            "wait_seconds": 30,
-        },
-        {"returns": [0.01, -0.02, 0.015] * 10, "periods_per_year": 252},
-        {"balances": [[1_704_067_200_000 + day * 86_400_000, 100 + day % 3] for day in range(40)]},
-        {
-            "market": {
-                "exchange": EXCHANGE,
-                "symbols": ["BTC-USDT", "ETH-USDT"],
-                "timeframe": "1h",
-                "start_date": "2024-01-01",
-                "end_date": "2024-01-08",
-            }
-        },
-    ],
-    "analyze_results": [
-        lambda w: {
-            "run_id": w.runs[0],
-            "include": [*ANALYSED],
-            "risk_free_rate": 0.02,
-            "target_return": 0.01,
-            "rolling_window": 3,
-            "seed": 4,
-        },
-        {
-            "returns": [0.01, -0.02, 0.015] * 10,
-            "periods_per_year": 252,
-            "include": ["benchmark"],
-            "benchmark_returns": [0.02, -0.01, 0.0] * 10,
-        },
-        {"balances": [[1_704_067_200_000 + day * 86_400_000, 100 + day % 3] for day in range(40)]},
-        {
-            "market": {
-                "exchange": EXCHANGE,
-                "symbols": ["BTC-USDT", "ETH-USDT"],
-                "weights": [0.7, 0.3],
-                "timeframe": "4h",
-                "start_date": "2024-01-01",
-                "end_date": "2024-01-08",
-            }
-        },
-    ],
-    "job_list": [{"state": "done", "limit": 1, "offset": 1}],
-    "job_get": [lambda w: {"job_id": w.job, "wait_seconds": 1}],
-    "job_cancel": [lambda w: {"job_id": w.endless_job()}],
-    "system_status": [{}],
-}
-
-
 @pytest.mark.parametrize("tool", REQUIRED)
 def test_required_arguments_are_enough(world: World, tool: str) -> None:
     arguments = made(REQUIRED[tool], world)
     assert set(world.desk.tools[tool]["inputSchema"].get("required", ())) <= set(arguments)
     if tool in CHOICE:
         assert world.desk.refused(tool, **arguments)["code"] == "invalid_argument"
+    elif tool in EXCHANGE_ASKED:
+        assert world.desk.refused(tool, **arguments)["code"].startswith("exchange_")
     else:
         world.desk.call(tool, **arguments)
 

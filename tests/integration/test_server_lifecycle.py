@@ -214,7 +214,7 @@ async def test_without_an_engine_everything_else_works(tmp_path: Path) -> None:
         sys.executable, ["-m", "jesse_mcp", "serve"], env=surroundings, keep_alive=False
     )
     async with Client(transport) as client:
-        assert len(await client.list_tools()) == 26
+        assert len(await client.list_tools()) == 38
         status = (await client.call_tool("system_status", {})).structured_content or {}
         assert status["engine"]["installed"] is False
         assert "jesse-mcp engine install" in status["engine"]["hint"]
