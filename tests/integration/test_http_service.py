@@ -379,7 +379,7 @@ def test_other_programs_do_not_serve_it_without_a_token(tmp_path: Path) -> None:
         ended = subprocess.run(
             [sys.executable, "-m", *shown("uvicorn"), "--fd", "0"],
             env={**os.environ, "JESSE_MCP_HOME": str(tmp_path / "home")},
-            stdin=listener,
+            stdin=listener.fileno(),
             capture_output=True,
             text=True,
             timeout=120,

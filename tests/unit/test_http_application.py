@@ -2,6 +2,8 @@
 
 import asyncio
 import json
+import subprocess
+import sys
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
@@ -237,3 +239,23 @@ async def test_a_start_that_is_refused_is_explained(tmp_path: Path) -> None:
     assert not (tmp_path / "home").exists()
     with pytest.raises(RuntimeError, match="lifespan on"):
         await app({"type": "http"}, receive, send)
+
+
+def test_a_server_on_stdio_waits_for_nothing_of_this() -> None:
+    code = (
+        "import sys, jesse_mcp.cli.serve, jesse_mcp.server.app, jesse_mcp.server.http.asgi;"
+        "names = ('prometheus_client', 'jwt', 'fastmcp.server.auth.providers.jwt', 'gunicorn');"
+        "print([name for name in names if name in sys.modules])"
+    )
+    shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert shown.stdout == "[]\n"
+
+
+def test_making_the_application_does_nothing() -> None:
+    """What uvicorn and gunicorn import; the start is the lifespan's."""
+    code = (
+        "import sys, jesse_mcp.server; app = jesse_mcp.server.app; assert callable(app);"
+        "print([name for name in ('fastmcp', 'sqlalchemy', 'polars') if name in sys.modules])"
+    )
+    shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert shown.stdout == "[]\n"

@@ -7,6 +7,7 @@ import re
 import stat
 import subprocess
 import sys
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -227,19 +228,33 @@ def test_a_mistake_in_the_environment_is_explained_without_it(path: Path, text: 
 
 _ADD_TEN = """
 import sys
+from contextlib import ExitStack
 from pathlib import Path
 from jesse_mcp.adapters.storage.token_file import TokenFile
 from jesse_mcp.domain.access import Scope
 from jesse_mcp.services.tokens import TokenService
 service = TokenService(TokenFile(Path(sys.argv[1])))
+print("ready", flush=True)
+sys.stdin.read()
 for number in range(10):
     service.create(f"{sys.argv[2]}{number}", [Scope.READ])
 """
 
 
 def test_processes_that_change_it_at_once_lose_nothing(path: Path) -> None:
-    workers = [subprocess.Popen([sys.executable, "-c", _ADD_TEN, str(path), name]) for name in "ab"]
-    assert [worker.wait(60) for worker in workers] == [0, 0]
+    command = [sys.executable, "-c", _ADD_TEN, str(path)]
+    pipe = subprocess.PIPE
+    with ExitStack() as stack:
+        workers = [
+            stack.enter_context(subprocess.Popen([*command, name], stdin=pipe, stdout=pipe)) for name in "ab"
+        ]
+        for worker in workers:
+            assert worker.stdout is not None
+            assert worker.stdout.readline() == b"ready\n"
+        for worker in workers:
+            assert worker.stdin is not None
+            worker.stdin.close()
+        assert [worker.wait(60) for worker in workers] == [0, 0]
     names = {record.name for record in TokenFile(path).records()}
     assert names == {f"{name}{number}" for name in "ab" for number in range(10)}
 

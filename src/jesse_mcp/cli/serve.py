@@ -191,8 +191,9 @@ def _listener(settings: Settings, alone: bool) -> socket.socket:
     from jesse_mcp.composition import open_tokens
     from jesse_mcp.server.http.asgi import check_reach
 
+    tokens = open_tokens(settings)
     try:
-        check_reach(settings, open_tokens(settings), this_machine_only=alone)
+        check_reach(settings, tokens, this_machine_only=alone)
     except ResearchError as error:
         if alone or error.code is not ErrorCode.INVALID_ARGUMENT:
             raise
@@ -205,8 +206,11 @@ def _listener(settings: Settings, alone: bool) -> socket.socket:
     try:
         return socket.create_server((address, port), family=family)
     except OSError as error:
+        # The name of a host that nobody knows has numbers of its own.
+        unknown = isinstance(error, socket.gaierror)
+        reason = error.strerror if unknown else os.strerror(error.errno or 0)
         raise _invalid(
-            f"cannot listen on {host} port {port}: {error.strerror}",
+            f"cannot listen on {host} port {port}: {reason}",
             "give another --port, or 0 for a free one",
         ) from error
 
