@@ -38,7 +38,7 @@ PAPER_CALLS: dict[str, list[Any]] = {
             "replay_end": "2024-01-06",
             "notes": "a note",
             "watch": [{"kind": "drawdown", "limit": 0.5, "stop": False}],
-            "webhook": "http://127.0.0.1:9/alerts",
+            "webhook": "https://127.0.0.1:9/alerts",
             "engine": "embedded",
         },
     ],
