@@ -19,7 +19,7 @@ Floats = NDArray[np.float64]
 Fit = Callable[..., RegimeFit | str]
 
 PERIODS, TRAINING, EVERY = 2_000, 500, 500
-SERIES, NOISES = 40, 200
+SERIES, NOISES = 20, 100
 #: Volatility of the second regime over that of the first, and periods a regime lasts.
 SEPARATIONS = ((2.0, 100), (3.0, 100), (3.0, 25))
 METHODS: dict[str, Fit] = {"hmm": fit_hmm, "markov_switching": fit_switching, "jump_model": fit_jump}

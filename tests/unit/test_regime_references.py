@@ -19,6 +19,7 @@ from jesse_mcp.analytics.regime_filtering import (
     expected_durations,
     filtered,
     forecast,
+    persistence,
     smoothed,
     stationary,
 )
@@ -276,6 +277,7 @@ def test_two_regimes_have_closed_forms(leave: float, come: float, ahead: int) ->
     assert expected_durations(transition) == pytest.approx([1 / leave, 1 / come])
     rows = forecast(np.array([1.0, 0.0]), transition, ahead)
     rate = (1 - leave - come) ** ahead
+    assert persistence(transition) == pytest.approx(abs(1 - leave - come), abs=1e-12)
     assert rows[-1, 0] == pytest.approx(share[0] + share[1] * rate)
     assert rows[-1] == pytest.approx(np.linalg.matrix_power(transition, ahead)[0])
 

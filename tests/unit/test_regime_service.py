@@ -218,6 +218,16 @@ async def test_noise_has_no_regimes(desk: Desk) -> None:
     assert "never left" in found.undefined["table[0].expected_duration"]
 
 
+async def test_fat_tails_are_told_from_regimes(desk: Desk) -> None:
+    tails = 0.01 * np.random.default_rng(0).standard_t(3, 420)
+    found = await desk.result(tails, regimes=2, **QUICK)
+    assert found.last_fit["persistence"] < 0.5
+    assert any("fat tails of independent returns" in finding for finding in found.findings)
+    found = await desk.result(planted(), regimes=2, **QUICK)
+    assert found.last_fit["persistence"] > 0.9
+    assert not any("fat tails" in finding for finding in found.findings)
+
+
 async def test_a_run_is_seen_by_the_regime_known_when_its_days_began(desk: Desk) -> None:
     returns = planted()
     earned = np.random.default_rng(9).normal(0.001, 0.01, 250)

@@ -94,6 +94,18 @@ def stationary(transition: Floats) -> Floats | None:
     return np.asarray(found / found.sum())
 
 
+def persistence(transition: Floats) -> float | None:
+    """How much of a regime's probability is left after a period, 0 to 1; ``None`` of an unknown matrix.
+
+    The second largest eigenvalue: zero when the next regime does not depend on the last one.
+
+    Source: Hamilton, "Time Series Analysis", 1994, eq. 22.2.12.
+    """
+    if len(transition) < 2 or not np.isfinite(transition).all():
+        return None
+    return float(np.sort(np.abs(np.linalg.eigvals(transition)))[-2])
+
+
 def forecast(probabilities: Floats, transition: Floats, horizon: int) -> Floats:
     """Probabilities of each regime 1 to ``horizon`` periods later, shape (horizon, k).
 

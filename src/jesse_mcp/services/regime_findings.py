@@ -9,6 +9,8 @@ from jesse_mcp.services.regime_request import RegimeArguments
 
 #: A regime less probable than this is called uncertain.
 CERTAIN = 0.7
+#: Of a regime's probability after a period; below this it is mostly forgotten in one.
+PERSISTENT = 0.5
 #: Spells shorter than this on average are called unstable.
 _SHORT_SPELL = 5.0
 
@@ -26,6 +28,7 @@ def findings_of(arguments: RegimeArguments, found: RegimeEvidence, sections: dic
         ]
     return [
         _on_current(found, sections["current"]),
+        *_on_persistence(sections["last_fit"]),
         *_on_table(sections["table"]),
         *_on_fits(found, sections["schedule"]),
         *_on_performance(found, sections["performance"]),
@@ -65,6 +68,16 @@ def _on_current(found: RegimeEvidence, current: dict[str, Any]) -> str:
     if chance < CERTAIN:
         return f"the regime is uncertain: {chance:.0%} for {sentence}"
     return f"{sentence}, with probability {chance:.0%}"
+
+
+def _on_persistence(last_fit: dict[str, Any]) -> list[str]:
+    kept = last_fit["persistence"]
+    if kept is None or kept >= PERSISTENT:
+        return []
+    return [
+        f"the next regime hardly depends on the last one (persistence {kept:.2f}): these are rather the fat "
+        "tails of independent returns than regimes"
+    ]
 
 
 def _on_table(table: tuple[dict[str, Any], ...]) -> list[str]:

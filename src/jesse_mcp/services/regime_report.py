@@ -10,7 +10,7 @@ from pydantic import Field
 from jesse_mcp.analytics.measures import Measure, separated
 from jesse_mcp.analytics.regime_change_points import LEAST_SEGMENT
 from jesse_mcp.analytics.regime_description import Spell, after, joined, spells, within
-from jesse_mcp.analytics.regime_filtering import Floats, expected_durations, forecast, stationary
+from jesse_mcp.analytics.regime_filtering import Floats, expected_durations, forecast, persistence, stationary
 from jesse_mcp.analytics.regime_fit import UNKNOWN, VOLATILITY_WINDOW, RegimeFit
 from jesse_mcp.analytics.regime_schedule import Walk
 from jesse_mcp.domain.model import Value
@@ -35,9 +35,12 @@ _COMMON = (
     "from, to, since: epoch ms at the end of a period; without times, numbers of returns from 0. "
     "expected_duration: 1 / (1 - p) periods. "
 )
+_NORMAL = "Returns are normal within a regime: fat tails alone can pass for a second one, of short spells. "
 _OF_METHOD = {
-    "hmm": "Gaussian hidden Markov model, full covariance, expectation maximisation from several starts. ",
-    "markov_switching": "Hamilton 1989, constant and variance switch, maximum likelihood of statsmodels. ",
+    "hmm": "Gaussian hidden Markov model, full covariance, expectation maximisation from several starts. "
+    + _NORMAL,
+    "markov_switching": "Hamilton 1989, constant and variance switch, maximum likelihood of statsmodels. "
+    + _NORMAL,
     "jump_model": "Nystrup, Lindstrom & Madsen 2020, on return and logarithm of the volatility of "
     f"{VOLATILITY_WINDOW} periods, standardised; transitions are shares of the fitted labels; no "
     "probabilities. ",
@@ -288,7 +291,15 @@ def _last_fit(found: RegimeEvidence, fit: RegimeFit | None, undefined: dict[str,
         "volatilities_annual": [float(one) * math.sqrt(year) for one in fit.volatilities],
         "long_run_shares": None if shares is None else shares.tolist(),
         "log_likelihood": fit.log_likelihood,
+        "persistence": _kept(fit, undefined),
     }
+
+
+def _kept(fit: RegimeFit, undefined: dict[str, str]) -> float | None:
+    found = persistence(fit.transition)
+    if found is None:
+        undefined["last_fit.persistence"] = "it takes two regimes, each followed by a period"
+    return found
 
 
 def _schedule(arguments: RegimeArguments, found: RegimeEvidence) -> Section:
