@@ -37,11 +37,8 @@ from tool_calls import (
 @pytest.fixture(scope="module")
 def world(engine_python: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
     folder = tmp_path_factory.mktemp("desk")
-    secrets = {
-        "PAPER_API_KEY": "sentinel-7d1f",
-        "JESSE_MCP_WEBHOOK_SECRET": "sentinel-9b3e-of-enough-letters",
-    }
-    surroundings = environment(folder, engine_python, **secrets)
+    webhooks = {"JESSE_MCP_WEBHOOK_SECRET": "sentinel-9b3e" * 3, "JESSE_MCP_WEBHOOK_ALLOW_PRIVATE": "true"}
+    surroundings = environment(folder, engine_python, PAPER_API_KEY="sentinel-7d1f", **webhooks)
     with stdio_desk(surroundings, folder / "log") as desk:
         for series, seed in ((SERIES, 5), (ETH, 6)):
             path = candle_file(folder / f"{series['symbol'][:3].lower()}.csv", seed)
