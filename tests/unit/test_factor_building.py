@@ -249,3 +249,10 @@ class TestRebalancings:
     def test_periods_longer_than_the_stretch_are_each_one(self) -> None:
         moments = MONDAY + 30 * DAY * np.arange(5, dtype=np.int64)
         assert rebalancings(moments, 7 * DAY).tolist() == [1, 2, 3, 4]
+
+
+def test_a_rebalancing_with_just_enough_history_counts() -> None:
+    """The first moment at which symbols can be ranked is the one that has ``formation`` periods before it."""
+    prices = np.array([[1.0, 1.0], [2.0, 1.0], [3.0, 1.5], [3.0, 3.0]])
+    scores = momentum_scores(prices, np.array([1, 2, 3]), 2)
+    np.testing.assert_array_equal(scores, [[np.nan, np.nan], [2.0, 0.5], [0.5, 2.0]])
