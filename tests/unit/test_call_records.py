@@ -259,6 +259,19 @@ def test_processes_that_share_a_file_lose_no_line(tmp_path: Path) -> None:
     assert all(file.stat().st_size <= 2000 for file in files)
 
 
+def test_a_file_that_somebody_else_has_rotated_is_left_alone(tmp_path: Path) -> None:
+    path = tmp_path / "log"
+    mine, other = (SharedRotatingFile(path, max_bytes=60, kept=5) for _ in range(2))
+    for number in range(2):
+        mine.emit(logging.makeLogRecord({"msg": f"{number:025}"}))
+    other.emit(logging.makeLogRecord({"msg": "rotates"}))
+    mine.emit(logging.makeLogRecord({"msg": "follows"}))
+    mine.close()
+    other.close()
+    assert path.read_text() == "rotates\nfollows\n"
+    assert len((tmp_path / "log.1").read_text().splitlines()) == 2
+
+
 def test_old_files_are_given_up(tmp_path: Path) -> None:
     handler = SharedRotatingFile(tmp_path / "log", max_bytes=100, kept=2)
     for number in range(100):
@@ -315,7 +328,7 @@ def test_a_line_of_json() -> None:
     except ValueError as error:
         record.exc_info = (type(error), error, error.__traceback__)
     line = json.loads(formatter.format(record))
-    assert "request_id" not in line
+    assert not {"request_id", "client"} & line.keys()
     assert "ValueError" in line["exception"]
     assert TOKEN not in line["exception"]
     assert TOKEN not in SecretFreeFormatter(SecretMask()).format(record)

@@ -62,9 +62,8 @@ Opened = Callable[..., AbstractAsyncContextManager[Desk]]
 def desk(tmp_path: Path) -> Opened:
     @asynccontextmanager
     async def opened(*, closed: bool = True, **changes: Any) -> AsyncIterator[Desk]:
-        settings = Settings(
-            home=tmp_path / "home", cache=tmp_path / "cache", prewarm=False, stateless=True, **changes
-        )
+        whole = {"home": tmp_path / "home", "cache": tmp_path / "cache", "prewarm": False, "stateless": True}
+        settings = Settings(**whole | changes)
         settings.home.mkdir()
         service = open_tokens(settings)
         tokens = {str(scope): service.create(scope, [scope])[0] for scope in Scope} if closed else {}
@@ -160,6 +159,25 @@ async def test_limits(desk: Opened) -> None:
         assert (await ours.ask("/health")).status_code == 200
         long = json.dumps(CALL).encode() + b" " * 2000
         assert (await ours.ask("/mcp", "admin", content=long)).status_code == 413
+
+
+async def test_a_session_belongs_to_the_token_that_began_it(desk: Opened) -> None:
+    hello = {
+        "jsonrpc": "2.0",
+        "id": 0,
+        "method": "initialize",
+        "params": {
+            "protocolVersion": "2025-06-18",
+            "capabilities": {},
+            "clientInfo": {"name": "t", "version": "1"},
+        },
+    }
+    async with desk(stateless=False) as ours:
+        begun = await ours.call("admin", json=hello)
+        session = {"Mcp-Session-Id": begun.headers["mcp-session-id"]}
+        assert (await ours.call("read", headers=session)).status_code == 404
+        assert (await ours.call(headers=session)).status_code == 401
+        assert (await ours.call("admin", headers=session)).status_code == 200
 
 
 async def test_rate_limits_can_be_switched_off(desk: Opened) -> None:

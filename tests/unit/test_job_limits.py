@@ -11,7 +11,7 @@ from jesse_mcp.adapters.storage.jobs import SqlJobStore
 from jesse_mcp.domain.access import ALL_SCOPES, LOCAL, Caller
 from jesse_mcp.domain.call_context import calling, current_job
 from jesse_mcp.domain.errors import ErrorCode, ResearchError
-from jesse_mcp.domain.jobs import Job
+from jesse_mcp.domain.jobs import Job, JobState
 from jesse_mcp.services.job_limits import JobLimits
 from jesse_mcp.services.jobs import JobReporter, JobService
 
@@ -86,6 +86,16 @@ async def test_what_is_finished_does_not_count(desk: Desk) -> None:
     for job in jobs:
         await desk.jobs.wait(job.job_id, 10)
     await desk.submit(ONE)
+
+
+def test_only_active_jobs_count() -> None:
+    limits = JobLimits(per_client=2, queued=1)
+    ended = [state for state in JobState if not state.active]
+    limits.admit(ONE, [(ONE.name, state) for state in ended * 5])
+    limits.admit(ONE, [(ONE.name, JobState.RUNNING), (OTHER.name, JobState.RUNNING)])
+    for states in ((JobState.RUNNING, JobState.RUNNING), (JobState.QUEUED,)):
+        with pytest.raises(ResearchError):
+            limits.admit(ONE, [(ONE.name, state) for state in states])
 
 
 async def test_joining_ones_own_job_starts_nothing_and_is_free(desk: Desk) -> None:

@@ -75,13 +75,15 @@ class JsonFormatter(logging.Formatter):
         self._mask = mask
 
     def format(self, record: logging.LogRecord) -> str:
+        # Of a request whose sender is not known yet, nobody's name.
+        caller = current_caller.get(None)
         known = {
             "time": iso_utc(record.created),
             "level": record.levelname,
             "logger": record.name,
             "message": self._mask(record.getMessage()),
             "request_id": current_request.get(),
-            "client": current_caller.get().name if current_request.get() else None,
+            "client": caller.name if caller else None,
             "job_id": getattr(record, "job_id", None) or current_job.get(),
             "run_id": getattr(record, "run_id", None),
             "exception": self._mask(self.formatException(record.exc_info)) if record.exc_info else None,
