@@ -84,22 +84,25 @@ def followed(desk: Any, name: str, minutes: int) -> dict[str, dict[str, Any]]:
     """Status after each minute, by its close."""
     seen: dict[str, dict[str, Any]] = {}
     deadline = time.monotonic() + (minutes + 3) * 60
-    while len(seen) < minutes and time.monotonic() < deadline:
+    while len(seen) <= minutes and time.monotonic() < deadline:
         status = desk.call("paper_status", session_id=name)
         if status["status"] != "running":
             raise SystemExit(f"the session is {status['status']}: {status['error']}")
         if status["traded_through"] is not None and status["feed"].get("latency_ms") is not None:
-            seen.setdefault(status["traded_through"], status)
+            # Once more: the latency is known a moment after the minute.
+            seen[status["traded_through"]] = status
         time.sleep(0.5)
     return seen
 
 
 def report(found: dict[str, Any], minutes: int) -> None:
     """To standard output."""
-    latencies = sorted(status["feed"]["latency_ms"] for status in found["seen"].values())
-    for close, status in found["seen"].items():
-        print(f"{close}  {status['feed']['latency_ms']:>6} ms  equity {status['current_equity']:,.2f}")
-    events = [event for status in list(found["seen"].values())[-1:] for event in status["events"]]
+    whole = list(found["seen"].items())[:minutes]
+    latencies = sorted(status["feed"]["latency_ms"]["last"] for _, status in whole)
+    for close, status in whole:
+        latency = status["feed"]["latency_ms"]["last"]
+        print(f"{close}  {latency:>6} ms  equity {status['current_equity']:,.2f}")
+    events = [event for _, status in whole[-1:] for event in status["events"]]
     for event in events:
         print(f"event {event['timestamp']} {event['kind']}: {event['message']}")
     print(f"{len(latencies)} of {minutes} minutes; paper_start took {found['started']:.1f} s")

@@ -276,7 +276,7 @@ def test_files_that_may_not_grow(
     exchange: ExchangeServer, surroundings: dict[str, str], tmp_path: Path
 ) -> None:
     """The same on any machine: a limit on the size of files, which no page beyond it can pass."""
-    limit = 150_000
+    limit = 300_000
 
     def limited() -> None:
         resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
