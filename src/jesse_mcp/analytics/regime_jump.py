@@ -1,7 +1,7 @@
 """Statistical jump model: periods near the centre of their regime, with a price on every change of regime.
 
 The library of it, jumpmodels, goes on with a centre of NaN when a regime is empty and runs every start
-through a loop of its own. Tests hold the assignments against it, and against every possible one.
+through a loop of its own. Tests hold the assignments against every possible one.
 """
 
 import math
