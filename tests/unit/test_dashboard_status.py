@@ -11,6 +11,7 @@ from pydantic import SecretStr
 from jesse_mcp.adapters.dashboard import client as client_module
 from jesse_mcp.adapters.dashboard.client import DashboardClient
 from jesse_mcp.adapters.dashboard.login import Credentials
+from jesse_mcp.adapters.dashboard.paper import no_paper
 from jesse_mcp.adapters.dashboard.status import look
 from jesse_mcp.adapters.dashboard.versions import check_version
 from jesse_mcp.cli.doctor import dashboard_checks
@@ -124,3 +125,28 @@ def test_other_versions_are_refused(version: str) -> None:
         check_version(version)
     assert caught.value.code is ErrorCode.JESSE_UNSUPPORTED
     assert "3.5.x" in caught.value.message
+
+
+@pytest.mark.parametrize(
+    ("answers", "code", "says"),
+    [
+        ({}, ErrorCode.CAPABILITY_MISSING, "no plugin for live trading"),
+        (
+            {"local": httpx2.Response(200, json={**LOCAL, "has_live_plugin_installed": True})},
+            ErrorCode.CAPABILITY_MISSING,
+            "not driven from here",
+        ),
+        ({"system_info": httpx2.ConnectError("refused")}, ErrorCode.JESSE_UNREACHABLE, URL),
+    ],
+)
+def test_why_a_jesse_does_not_trade_on_paper(
+    answers: dict[str, httpx2.Response | Exception], code: ErrorCode, says: str
+) -> None:
+    client = DashboardClient(
+        URL, Credentials(token=SecretStr("token")), transport=httpx2.MockTransport(jesse(**answers))
+    )
+    error = no_paper(client)
+    assert error.code is code
+    assert says in error.message
+    if code is ErrorCode.CAPABILITY_MISSING:
+        assert "engine='embedded'" in str(error.hint)

@@ -388,6 +388,7 @@ async def test_a_process_that_does_not_answer_is_ended_by_a_stop(desk: Desk) -> 
     assert session.error is not None
     assert (session.status, session.error["code"]) == (PaperStatus.STOPPED, "worker_crashed")
     assert len(desk.store.equity("mine")) == 10
+    assert len(desk.engine.opened) == 1, "it is not tried again"
 
 
 def _woken(run: SessionRun) -> bool:
@@ -609,7 +610,7 @@ async def test_a_session_that_was_taken_over_is_let_go(desk: Desk, keepers: Keep
 
 async def test_a_closed_server_leaves_its_sessions_to_the_next(desk: Desk, keepers: Keepers) -> None:
     desk.create()
-    keeper = await keepers("me")
+    keeper = await keepers("me", lease_seconds=1e6)
     keeper.begin("mine")
     desk.feed.give(*minutes(0, 7))
     await until(lambda: desk.session().place.through == START + 7 * MINUTE)
