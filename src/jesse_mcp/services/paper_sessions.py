@@ -265,16 +265,10 @@ class PaperService:
         session = self._store.get(session_id)
         run = self._keeper.run_of(session_id)
         now = self._parts.clock.now_ms()
-        if run is not None:
-            health = run.health.facts(now)
-        else:
-            # Another server's, or over: what was stored last.
-            health = {"phase": "elsewhere" if session.status.active else "ended"}
-            health["latency_ms"] = session.state.latency_ms
         return status_view(
             session,
             self._metrics(session),
-            health,
+            _stored_health(session) if run is None else run.health.facts(now),
             self._store.alerts(session_id, _RECENT),
             self._store.events(session_id, _RECENT),
             now,
@@ -292,6 +286,15 @@ class PaperService:
                 max_drawdown=None if last is None else last.max_drawdown,
             )
         )
+
+
+def _stored_health(session: PaperSession) -> dict[str, Any]:
+    """Of a session that is another server's, or over."""
+    latency = session.state.latency_ms
+    return {
+        "phase": "elsewhere" if session.status.active else "ended",
+        "latency_ms": None if latency is None else {"last": latency},
+    }
 
 
 def _check_updates(updates: dict[str, Any], session: PaperSession) -> None:
