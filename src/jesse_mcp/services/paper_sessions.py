@@ -38,7 +38,6 @@ UPDATABLE = ("leverage", "notes")
 _RECENT = 10
 #: Seconds. A session of another server is asked through the store.
 _POLL_INTERVAL = 0.1
-_UPDATE_PATIENCE = 20.0
 
 
 class PaperService:
@@ -46,6 +45,7 @@ class PaperService:
 
     Args:
         stop_patience: seconds a stop is waited for.
+        update_patience: seconds a change of leverage is waited for.
     """
 
     def __init__(
@@ -56,6 +56,7 @@ class PaperService:
         keeper: PaperKeeper,
         *,
         stop_patience: float = 50.0,
+        update_patience: float = 20.0,
     ) -> None:
         self._planner = planner
         self._warm_up = warm_up
@@ -64,6 +65,7 @@ class PaperService:
         self._parts = keeper.parts
         self._store = keeper.parts.store
         self._stop_patience = stop_patience
+        self._update_patience = update_patience
 
     async def start(
         self, arguments: PaperArguments, on_progress: ProgressListener | None = None
@@ -247,7 +249,7 @@ class PaperService:
         if run is not None:
             run.decide()
         loop = asyncio.get_running_loop()
-        deadline = loop.time() + _UPDATE_PATIENCE
+        deadline = loop.time() + self._update_patience
         while loop.time() < deadline:
             changes = await asyncio.to_thread(self._store.changes, session_id)
             (change,) = [one for one in changes if one.number == number]

@@ -166,7 +166,8 @@ class SessionRun:
                     await work.look_for_silence()
                     continue
                 batch, coming = coming.result(), None
-                self.health.heard(batch)
+                if work.session.request.feed == "exchange":
+                    self.health.heard(batch)
                 await self._take(work, batch)
                 if batch.ended and not work.over:
                     await self._end(work, PaperStatus.FINISHED)
