@@ -144,13 +144,10 @@ async def test_what_is_watched(desk: Opened) -> None:
 
 
 async def test_a_machine_of_ones_own_needs_no_token(desk: Opened, tmp_path: Path) -> None:
-    async with desk(closed=False) as ours:
-        for _ in range(70):
-            answer = await ours.ask("/health")
-        assert (await ours.call()).status_code == 200
+    async with desk(closed=False, rate_limit_requests_per_minute=1) as ours:
+        assert [(await ours.call()).status_code for _ in range(3)] == [200] * 3
         assert (await ours.ask("/metrics")).status_code == 200
-        assert answer.status_code == 200
-    assert [line["client"] for line in audited(tmp_path)] == ["address:127.0.0.1"]
+    assert {line["client"] for line in audited(tmp_path)} == {"address:127.0.0.1"}
 
 
 async def test_limits(desk: Opened) -> None:
