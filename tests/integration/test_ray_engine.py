@@ -123,7 +123,7 @@ class Bench:
     def engine(self, **changes: Any) -> RayEngine:
         settings: dict[str, Any] = {"address": self.cluster.address, "max_runs": 8, "patience": PATIENCE}
         settings |= {name: changes.pop(name) for name in list(changes) if name in settings}
-        arguments = {"run_timeout": 60, "run_memory_mb": 256, "access": REPORTING} | changes
+        arguments: dict[str, Any] = {"run_timeout": 60, "run_memory_mb": 256, "access": REPORTING, **changes}
         return RayEngine(self.folder / "cache", self.python, ClusterSettings(**settings), **arguments)
 
     def run(

@@ -53,6 +53,8 @@ VALUES: dict[str, tuple[str, Any]] = {
     "workers": ("5", 5),
     "run_timeout": ("12.5", 12.5),
     "run_memory_mb": ("100", 100),
+    "confinement": ("off", "off"),
+    "strategy_reads": ("/opt/models:/opt/data", "/opt/models:/opt/data"),
     "prewarm": ("false", False),
     "webhook_secret": (SECRET, SECRET),
     "webhook_secret_file": ("/dev/null", Path("/dev/null")),
@@ -115,6 +117,14 @@ def test_a_secret_may_be_in_a_file(
     monkeypatch.setenv(f"{name}_FILE", str(tmp_path / "secret"))
     found = getattr(Settings(), name.lower())
     assert found.get_secret_value() == SECRET
+
+
+def test_paths_that_strategies_read_are_absolute(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("JESSE_MCP_STRATEGY_READS", "/opt/models:/opt/data:")
+    assert Settings().readable_by_strategies == ("/opt/models", "/opt/data")
+    monkeypatch.setenv("JESSE_MCP_STRATEGY_READS", "/opt/models:data")
+    with pytest.raises(ValidationError, match="absolute"):
+        Settings()
 
 
 @pytest.mark.usefixtures("secrets")
