@@ -17,7 +17,7 @@ PAPER_REQUIRED: dict[str, Any] = {
 
 PAPER_CALLS: dict[str, list[Any]] = {
     "paper_start": [
-        {
+        lambda w: {
             "strategy": "Mine",
             "symbol": "BTC-USDT",
             "timeframe": "1h",
@@ -26,7 +26,7 @@ PAPER_CALLS: dict[str, list[Any]] = {
             "starting_balance": 5000,
             "leverage": 2,
             "leverage_mode": "isolated",
-            "session_id": "every-argument",
+            "session_id": f"every-argument-{next(w.numbers)}",
             "fee": 0.0004,
             "routes": [{"strategy": "Mine", "symbol": "ETH-USDT", "timeframe": "1h"}],
             "data_routes": [{"symbol": "BTC-USDT", "timeframe": "4h"}],
