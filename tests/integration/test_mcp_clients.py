@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 
 from jesse_mcp.analytics.synthetic import synthetic_candles
+from market_tool_calls import PRICES, RETURNS
 
 START = 1_704_067_200_000
 SERIES = {"exchange": "Binance Perpetual Futures", "symbol": "BTC-USDT"}
@@ -46,6 +47,10 @@ def step(
     label: str, tool: str, remember: dict[str, str] | None = None, /, **arguments: Any
 ) -> dict[str, Any]:
     return {"name": label, "tool": tool, "arguments": arguments, "remember": remember or {}}
+
+
+PAPER = ("paper_status", "paper_get_trades", "paper_get_equity", "paper_get_metrics", "paper_stop")
+MINE = {**SERIES, "strategy": "Mine"}
 
 
 def story(candles: Path) -> list[dict[str, Any]]:
@@ -174,6 +179,24 @@ def story(candles: Path) -> list[dict[str, Any]]:
             start_date="2024-01-03",
             settings={"warm_up_candles": 24},
         ),
+        step("correlations", "correlation_matrix", prices=PRICES, cointegration=True, wait_seconds=60),
+        step(
+            "pair",
+            "pairs_backtest",
+            symbol_y="A",
+            symbol_x="B",
+            prices=PRICES,
+            fee=0.001,
+            formation_bars=100,
+            lookback=20,
+            wait_seconds=60,
+        ),
+        step("factors", "factor_analysis", returns=RETURNS, factor_returns={"half": RETURNS[::-1]}),
+        step("regimes", "regime_detector", returns=RETURNS, method="volatility", training_periods=100),
+        step("on paper", "paper_start", **MINE, feed="replay", replay_start="2023-01-01"),
+        step("sessions", "paper_list_sessions", include_ended=True),
+        *(step(tool, tool, session_id="none") for tool in PAPER),
+        step("no update", "paper_update_session", session_id="none", updates={"notes": "mine"}),
         step("write endless", "strategy_write", name="Endless", code=ENDLESS),
         step(
             "endless",
@@ -196,6 +219,8 @@ def story(candles: Path) -> list[dict[str, Any]]:
 
 
 EXPECTED_ERRORS = {
+    "on paper": "candles_missing",
+    **dict.fromkeys((*PAPER, "no update"), "session_not_found"),
     "no file": "invalid_argument",
     "refused": "strategy_invalid",
     "exists": "strategy_exists",
