@@ -18,6 +18,7 @@ from jesse_mcp.domain.paper_records import PaperAlert, PaperPlace, PaperSession
 from jesse_mcp.ports.paper import FeedNote
 from jesse_mcp.ports.paper_store import NewSession, PaperProgress
 from jesse_mcp.ports.webhooks import WebhookAttempt
+from jesse_mcp.services.clock import Clock
 from jesse_mcp.services.paper_parts import PaperParts
 from jesse_mcp.services.paper_recovery import PaperKeeper
 from jesse_mcp.services.paper_supervision import CRASHES, SessionRun
@@ -66,6 +67,7 @@ class Desk:
     feed: Feed = field(default_factory=Feed)
     owner: str = "me"
     pauses: list[float] = field(default_factory=list)
+    clock: Clock = field(default_factory=Clock)
 
     @property
     def parts(self) -> PaperParts:
@@ -79,6 +81,7 @@ class Desk:
             engine=self.engine,
             feeds={"replay": self.feed, "exchange": self.feed},
             owner=self.owner,
+            clock=self.clock,
             pause=pause,
         )
 
@@ -663,3 +666,38 @@ async def test_a_heart_survives_a_disk_that_refuses(
     monkeypatch.undo()
     desk.store.request_stop("mine")
     await until(lambda: desk.session().status is PaperStatus.STOPPED)
+
+
+class SetClock(Clock):
+    def __init__(self, now: int) -> None:
+        self.now = now
+
+    def now_ms(self) -> int:
+        return self.now
+
+
+@pytest.mark.parametrize("stop", [False, True])
+async def test_silence_is_told_once_and_stops_if_it_is_to(desk: Desk, stop: bool) -> None:
+    # An hour in which no server listened is not the silence of an exchange.
+    began = START + 60 * MINUTE
+    clock = desk.clock = SetClock(began)
+    live = REQUEST.model_copy(update={"feed": "exchange", "end_ms": None})
+    desk.create(request=live, watch=({"kind": "no_data", "limit": 5, "stop": stop},))
+    run, task = await followed(desk)
+    desk.feed.give(*minutes(0, 3))
+    await until(lambda: desk.session().place.through == START + 3 * MINUTE)
+    for clock.now in (began + 4 * MINUTE, began + 5 * MINUTE - 1):
+        run.wake()
+        await asyncio.sleep(0.02)
+    assert (desk.store.alerts("mine", 10), task.done()) == ([], False)
+    for clock.now in (began + 5 * MINUTE, began + 9 * MINUTE):
+        run.wake()
+        await until(lambda: desk.store.alerts("mine", 10))
+        await asyncio.sleep(0.02)
+    if not stop:
+        assert not task.done()
+        run.stop()
+    await task
+    (told,) = desk.store.alerts("mine", 10)
+    assert (told.alert.kind, told.alert.timestamp) == ("no_data", began + 5 * MINUTE)
+    assert desk.session().status is PaperStatus.STOPPED

@@ -54,6 +54,7 @@ class PaperWork:
         self._seconds = 0.0
         self._asked_at: float | None = None
         self._told: set[str] = set()
+        self._listening_since = 0
         # What stops a session does so in the very minute, whatever came with it.
         stops = any(Threshold.model_validate(entry).stop for entry in session.watch)
         self._portion = 1 if stops else STEP_MINUTES
@@ -82,6 +83,7 @@ class PaperWork:
             if self.place.through == recorded.through and self.place != recorded:
                 raise self._diverged()
         await self._changed(made, None)
+        self._listening_since = self._parts.clock.now_ms()
 
     async def take(self, batch: FeedBatch) -> None:
         """Log what came, work through it, record what came of it."""
@@ -98,7 +100,8 @@ class PaperWork:
     async def look_for_silence(self) -> None:
         """Tell when the exchange has sent nothing for too long."""
         if self.session.request.feed == "exchange":
-            last = self.place.through or self.session.request.start_ms
+            # While no server listened, nothing could come.
+            last = max(self.place.through or self.session.request.start_ms, self._listening_since)
             await self._alert(self._watcher.silence(last, self._parts.clock.now_ms()))
 
     @property
