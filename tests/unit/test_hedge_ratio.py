@@ -172,6 +172,31 @@ def test_the_filter_is_that_of_a_state_space_model_of_statsmodels() -> None:
     assert found.ratios[FORMATION:] == pytest.approx(theirs[1], rel=1e-7)
 
 
+def test_a_window_in_which_x_stands_still_has_no_ratio() -> None:
+    """Any line through one place fits as well; the one of the least norm would be an invention."""
+    y, x = pair()
+    x[120:200] = x[120]
+    found = rolling_least_squares(y, x, 40)
+    for known in (found.ratios, found.intercepts):
+        assert (np.isnan(known[39:]).nonzero()[0] + 39).tolist() == list(range(159, 200))
+    flat = rolling_least_squares(y, np.full(300, 0.7), 40)
+    assert np.isnan(flat.ratios).all()
+
+
+@pytest.mark.parametrize("memory", [10, 20])
+def test_a_filter_that_forgets_what_it_cannot_learn_anew_has_no_ratio(memory: int) -> None:
+    y, x = pair(periods=5_000)
+    x[300:] = x[300]
+    found = kalman_hedge(y, x, FORMATION, memory)
+    last = int(np.flatnonzero(np.isfinite(found.ratios))[-1])
+    assert 300 + 10 * memory < last < 300 + 100 * memory
+    assert np.isfinite(found.ratios[FORMATION : last + 1]).all()
+    assert np.isnan(found.ratios[last + 1 :]).all()
+    assert np.isnan(found.intercepts[last + 1 :]).all()
+    cut = kalman_hedge(y[: last + 1], x[: last + 1], FORMATION, memory)
+    assert cut.ratios[FORMATION:].tolist() == found.ratios[FORMATION : last + 1].tolist()
+
+
 def test_the_filter_follows_a_ratio_that_changes() -> None:
     noise = np.random.default_rng(3)
     x = 1 + noise.normal(0, 0.05, 2_000).cumsum()

@@ -1,6 +1,7 @@
 """The backtest of a pair over real stores: what is refused, stored, counted and said."""
 
 import json
+import math
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -318,6 +319,31 @@ async def test_two_copies_of_one_price_give_no_hedge_but_the_trivial_one(desk: D
     assert same.formation["engle_granger"] is None
     assert "times a constant" in same.undefined["formation.engle_granger"]
     assert same.performance["pairs_traded"] == 0
+
+
+async def test_a_multiple_of_a_price_is_not_traded_by_its_rounding(desk: Desk) -> None:
+    steps = np.random.default_rng(8).normal(0, 0.01, 400).cumsum()
+    line = [(START + at * 3_600_000, 100 * math.exp(step)) for at, step in enumerate(steps.tolist())]
+    fives = [(moment, 5 * price) for moment, price in line]
+    for hedge_ratio in ("ols", "rolling_ols", "kalman", "total_least_squares"):
+        found = await desk.result(**INLINE, prices={SYMBOL_Y: fives, SYMBOL_X: line}, hedge_ratio=hedge_ratio)
+        assert found.performance["pairs_traded"] == 0, hedge_ratio
+        assert "could not be tested on the formation: one series is the other" in found.findings[0]
+
+
+@pytest.mark.parametrize("hedge_ratio", ["rolling_ols", "kalman"])
+async def test_bars_without_a_hedge_ratio_are_said_and_not_traded(desk: Desk, hedge_ratio: str) -> None:
+    steps = np.random.default_rng(8).normal(0, 0.01, (2, 2_000)).cumsum(axis=1)
+    steps[1, 300:] = steps[1, 300]
+    prices = {
+        name: [(START + at * 3_600_000, 100 * math.exp(step)) for at, step in enumerate(row)]
+        for name, row in zip((SYMBOL_Y, SYMBOL_X), steps.tolist(), strict=True)
+    }
+    found = await desk.result(**INLINE, prices=prices, hedge_ratio=hedge_ratio, hedge_lookback=10)
+    assert found.hedge_ratio["last"] is None
+    assert found.hedge_ratio["lowest"] <= found.hedge_ratio["first"] <= found.hedge_ratio["highest"]
+    assert "had not moved for too long" in found.undefined["hedge_ratio"]
+    assert any("have no hedge ratio" in finding for finding in found.findings)
 
 
 SHORT = [(START + at * 3_600_000, 100.0 + at % 7) for at in range(100)]

@@ -244,6 +244,18 @@ def test_a_spread_that_stands_still_has_no_z_score() -> None:
         z_scores(x, x, x, 1)
 
 
+def test_the_rounding_of_a_multiple_is_no_spread() -> None:
+    """Logarithms of five times a price are those of the price, but for their last digits."""
+    x = 100 * np.exp(np.random.default_rng(4).normal(0, 0.01, 400).cumsum())
+    for scale in (5.0, 1e-9, 1e9):
+        for log in (True, False):
+            one, other = (comparable_prices(p, FORMATION, log_prices=log) for p in (scale * x, x))
+            for ratio in (1.0, 1 + 2e-14):
+                assert np.isnan(z_scores(one, other, np.full(400, ratio), LOOKBACK)).all()
+    one, other = (comparable_prices(p, FORMATION, log_prices=True) for p in (x * (1 + 1e-9 * (x > 100)), x))
+    assert np.isfinite(z_scores(one, other, np.ones(400), LOOKBACK)).any()
+
+
 @pytest.mark.parametrize(
     ("z", "direction"),
     [(0.0, 0), (1.99, 0), (2.0, -1), (-2.0, 1), (-3.9, 1), (4.0, 0), (-4.0, 0), (math.nan, 0)],

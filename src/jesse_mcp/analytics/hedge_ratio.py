@@ -84,7 +84,8 @@ def rolling_least_squares(
     """Ordinary least squares over the last ``window`` bars, the bar itself included (statsmodels).
 
     Args:
-        window: at least 3; bars before the first whole one have no hedge.
+        window: at least 3; bars before the first whole one have no hedge, nor those of a window in which x
+            does not move.
         pause: called now and then; may raise to end the work.
 
     Raises:
@@ -101,7 +102,10 @@ def rolling_least_squares(
         part = slice(first, first + _WINDOWS_AT_ONCE + window - 1)
         # Found anew for each window: sums that are carried along would also carry their rounding.
         fit = RollingOLS(y[part], design[part], window=window).fit(method="lstsq", params_only=True)
-        found[part][window - 1 :] = fit.params[window - 1 :]
+        spans = np.lib.stride_tricks.sliding_window_view(x[part], window)
+        # Of the many lines through a window in which x stands still, the solver would choose one.
+        moves = np.ptp(spans, axis=1) > _ROUNDING * np.abs(spans).max(axis=1)
+        found[part][window - 1 :] = np.where(moves[:, None], fit.params[window - 1 :], np.nan)
     return HedgePath(np.ascontiguousarray(found[:, 0]), np.ascontiguousarray(found[:, 1]))
 
 
@@ -125,7 +129,8 @@ def kalman_hedge(
         pause: called now and then; may raise to end the work.
 
     Returns:
-        Filtered: each value is from its bar and those before.
+        Filtered: each value is from its bar and those before. None from the bar on at which ``x`` has stood
+        still for so many times the memory that the ratio is forgotten.
 
     Raises:
         ValueError: when ``x`` does not move in the formation, or for a memory of 1 or less.
@@ -153,6 +158,10 @@ def kalman_hedge(
         error = float(y[at]) - a - b * seen
         a, b = a + gain0 * error, b + gain1 * error
         c00, c01, c11 = c00 - gain0 * p0, c01 - gain0 * p1, c11 - gain1 * p1
+        # What was known of the ratio is forgotten, and x stands too still to teach it anew: of one number,
+        # intercept plus ratio times x, there is no telling the two parts, and soon not one digit.
+        if not c00 * c11 - c01 * c01 > _ROUNDING * c00 * c11:
+            break
         intercepts[at], ratios[at] = a, b
     return HedgePath(intercepts, ratios)
 

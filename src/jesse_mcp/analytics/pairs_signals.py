@@ -12,7 +12,7 @@ ExitReason = Literal["reverted", "stop", "time"]
 
 #: Numbers held at a time.
 _CHUNK = 2_000_000
-#: Share of the size of the spread below which its deviation is rounding.
+#: Comparable prices are around 1: a deviation of less, or of that share of larger ones, is rounding.
 _ROUNDING = 1e-12
 
 
@@ -68,7 +68,8 @@ def z_scores(
         pause: called now and then; may raise to end the work.
 
     Returns:
-        Shape (n,), NaN where the window is not whole, there is no ratio, or the spread does not move.
+        Shape (n,), NaN where the window is not whole, there is no ratio, or the spread does not move but
+        for rounding.
     """
     if lookback < 2:
         raise ValueError(f"lookback is {lookback}: a standard deviation needs 2")
@@ -84,7 +85,9 @@ def z_scores(
         # Row by row in memory, so that a sum is the same in whatever chunk its row is.
         spreads = np.ascontiguousarray(windows_y[part] - ratios[ends, None] * windows_x[part])
         means, deviations = spreads.mean(axis=1), spreads.std(axis=1, ddof=1)
-        moves = deviations > _ROUNDING * np.abs(spreads).max(axis=1)
+        # Where one is a multiple of the other the spread itself is rounding, whose size says nothing.
+        sizes = np.maximum(np.abs(spreads).max(axis=1), np.maximum(np.abs(ratios[ends]), 1.0))
+        moves = deviations > _ROUNDING * sizes
         safe = np.where(moves, deviations, 1.0)
         scores[ends] = np.where(moves, (spreads[:, -1] - means) / safe, np.nan)
     return scores

@@ -28,6 +28,8 @@ def findings_of(plan: PairsPlan, found: PairExperiment, trials: int) -> tuple[st
 def _of_relation(plan: PairsPlan, found: PairExperiment) -> list[str]:
     said = []
     before, after = found.formation, found.traded
+    if (why := before.undefined.get("engle_granger")) is not None:
+        said.append(f"cointegration could not be tested on the formation: {why}")
     if before.engle_granger is not None and before.johansen is not None:
         p_value = before.engle_granger.p_value
         if p_value >= _LEVEL:
@@ -67,12 +69,18 @@ def _of_trading(plan: PairsPlan, found: PairExperiment) -> list[str]:
             f"{plan.terms.notional:,.6g} was above leverage times balance"
         )
     ratios = found.hedge.ratios[plan.prices.formation :]
+    known = ratios[np.isfinite(ratios)]
+    if len(known) < len(ratios):
+        said.append(
+            f"{len(ratios) - len(known):,} of {len(ratios):,} bars have no hedge ratio, and nothing is "
+            f"entered at them: {plan.arguments.symbol_x} had not moved for too long"
+        )
     if simulation.skipped["hedge_ratio"]:
         said.append(
             f"{simulation.skipped['hedge_ratio']} entries were not made: the hedge ratio was not above zero, "
             "so the second leg would not have offset the first"
         )
-    elif not bool((ratios[np.isfinite(ratios)] > 0).any()):
+    elif len(known) and not bool((known > 0).any()):
         said.append("the hedge ratio was never above zero: the two do not move together")
     costs = sum(leg.fee + leg.slippage for trade in simulation.trades for leg in trade.legs)
     earned = sum(trade.pnl for trade in simulation.trades) + costs

@@ -92,7 +92,7 @@ def report(
         request=_request(plan),
         formation=_relation(found.formation),
         traded=_relation(found.traded),
-        hedge_ratio=_ratios(plan, found),
+        hedge_ratio=_ratios(plan, found, undefined),
         performance=performance,
         trades=tuple(_trade(plan, trade, found.units) for trade in trades),
         equity=tuple(
@@ -147,16 +147,25 @@ def _relation(relation: Relation) -> dict[str, Any]:
     }
 
 
-def _ratios(plan: PairsPlan, found: PairExperiment) -> dict[str, Any]:
+def _ratios(plan: PairsPlan, found: PairExperiment, undefined: dict[str, str]) -> dict[str, Any]:
     ratios = found.hedge.ratios[plan.prices.formation :] * found.units
     known = ratios[np.isfinite(ratios)]
+    if len(known) < len(ratios):
+        undefined["hedge_ratio"] = (
+            f"{len(ratios) - len(known):,} of {len(ratios):,} bars have none, and nothing is entered at "
+            f"them: {plan.arguments.symbol_x} had not moved for too long"
+        )
     return {
         "method": plan.arguments.hedge_ratio,
-        "first": float(ratios[0]),
-        "last": float(ratios[-1]),
-        "lowest": float(known.min()),
-        "highest": float(known.max()),
+        "first": _finite(ratios[0]),
+        "last": _finite(ratios[-1]),
+        "lowest": float(known.min()) if len(known) else None,
+        "highest": float(known.max()) if len(known) else None,
     }
+
+
+def _finite(value: float) -> float | None:
+    return float(value) if np.isfinite(value) else None
 
 
 def _performance(
@@ -201,7 +210,7 @@ def _trade(plan: PairsPlan, trade: PairTrade, units: float) -> dict[str, Any]:
         "bars_held": _held(trade),
         "exit": trade.reason,
         "entry_z": trade.entry_z,
-        "exit_z": trade.exit_z if np.isfinite(trade.exit_z) else None,
+        "exit_z": _finite(trade.exit_z),
         "hedge_ratio": trade.ratio * units,
         "quantities": [leg.quantity for leg in trade.legs],
         "entry_prices": [leg.entry_price for leg in trade.legs],
