@@ -209,6 +209,25 @@ def test_a_failed_fit_leaves_the_parameters_before() -> None:
     assert list(fit_points(N, TRAINING, EVERY)) == [200, 275, 350, 425]
 
 
+@pytest.mark.parametrize("name", ["hmm", "hmm of two features", "markov_switching"])
+@pytest.mark.parametrize("size", [1e3, 1e12, 1e100])
+def test_a_return_out_of_all_proportion_is_of_the_widest_regime_and_then_forgotten(
+    name: str, size: float
+) -> None:
+    """A wrong price: beside its likelihood no other one has a digit left."""
+    returns, _ = planted(450)
+    fit = FITS[name](returns[:200], 2)
+    assert not isinstance(fit, str), fit
+    wrong = np.concatenate((returns[:220], [size], returns[220:]))
+    plain, seen = fit.classify(returns), fit.classify(wrong)
+    assert plain.probabilities is not None
+    assert seen.probabilities is not None
+    known = np.isfinite(plain.probabilities).all(axis=1)
+    assert np.isfinite(seen.probabilities[1:][known]).all()
+    assert seen.labels[220] == 1
+    assert seen.probabilities[221 + 150 :] == pytest.approx(plain.probabilities[220 + 150 :], abs=1e-3)
+
+
 def test_a_search_can_be_stopped() -> None:
     returns, _ = planted(300)
 

@@ -51,13 +51,16 @@ def filtered(initial: Floats, transition: Floats, log_likelihoods: Floats) -> Fi
     steps = np.empty((k, k, n))
     steps[:, :, 0] = initial[:, None]
     steps[:, :, 1:] = transition.T[:, :, None]
+    # What all regimes have in common says nothing of them; beside a very large one no difference is left.
+    common = log_likelihoods.max(axis=1)
+    apart = log_likelihoods - common[:, None]
     found = cy_hamilton_filter_log(
-        np.full(k, 1.0 / k), steps, np.ascontiguousarray(log_likelihoods.T, dtype=np.float64), 0
+        np.full(k, 1.0 / k), steps, np.ascontiguousarray(apart.T, dtype=np.float64), 0
     )
     marginal, _, periods, _, before, after = found
     # Rounding leaves sums of one that differ in the last digits.
     probabilities = marginal.T / marginal.sum(axis=0)[:, None]
-    return Filtered(np.asarray(probabilities), float(periods.sum()), (before, after))
+    return Filtered(np.asarray(probabilities), float(periods.sum() + common.sum()), (before, after))
 
 
 def smoothed(transition: Floats, found: Filtered) -> tuple[Floats, Floats]:
