@@ -239,8 +239,10 @@ async def test_few_returns_for_many_series_are_shrunk_and_it_is_said(desk: Desk)
     raw, shrunk = np.array(found.matrix["values"]), np.array(found.matrix["shrunk"])
     expected = (1 - found.shrinkage["intensity"]) * raw + found.shrinkage["intensity"] * np.eye(10)
     np.testing.assert_allclose(shrunk, expected, atol=1e-12)
+    assert f"after shrinkage of {found.shrinkage['intensity']:.2f}" in found.findings[0]
     plain = await desk.result(series, shrinkage="none")
     assert "shrunk" not in plain.matrix
+    assert "shrinkage" not in plain.findings[0]
     assert plain.shrinkage == {"applied": False, "reason": "shrinkage is none"}
     assert plain.pairs == found.pairs, "pairs are never shrunk"
     assert plain.summary["effective_bets"] < found.summary["effective_bets"]

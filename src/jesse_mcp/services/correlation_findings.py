@@ -43,6 +43,11 @@ def _diversification(found: CorrelationEvidence) -> list[str]:
         f"{k} series are worth {found.bets:.1f} independent bets; their average correlation is "
         f"{found.average:.2f}"
     )
+    if found.shrunk is not None:
+        text += (
+            f", both after shrinkage of {found.shrunk.intensity:.2f}, which draws them towards {k} bets and "
+            "an average of 0 for want of returns"
+        )
     little = found.bets < _LITTLE * k
     return [f"diversification is less than it looks: {text}" if little else text]
 
