@@ -87,7 +87,7 @@ class Application:
         self.backend = backend(settings)
         self.engine = self.backend.engine
         candle_store, strategy_store = self.backend.candles, self.backend.strategies
-        self._database = Database.at(settings.home / "research.sqlite")
+        self._database = _database(settings)
         runs = SqlRunStore(self._database)
         jobs = SqlJobStore(self._database)
         ledger = SqlTrialLedger(self._database)
@@ -158,7 +158,15 @@ class Application:
             lambda name: resolve_exchange(name, self.catalog).name,
         )
         self.system = SystemService(
-            __version__, settings.home, self.engine, candle_store, strategy_store, runs, jobs, ledger
+            __version__,
+            settings.home,
+            self.engine,
+            candle_store,
+            strategy_store,
+            runs,
+            jobs,
+            ledger,
+            self._database.name,
         )
         self.readiness = ReadinessService(
             self.engine, settings.home, self._check_store, settings.min_free_disk_mb
@@ -230,6 +238,12 @@ class Application:
         await self.jobs.close()
         await self.backend.close()
         await asyncio.to_thread(self._database.close)
+
+
+def _database(settings: Settings) -> Database:
+    if settings.database_url is None:
+        return Database.at(settings.home / "research.sqlite")
+    return Database.of(settings.database_url.get_secret_value())
 
 
 def open_candle_service(settings: Settings) -> CandleService:

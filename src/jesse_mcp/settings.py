@@ -22,6 +22,10 @@ def _apart(value: object) -> object:
 Listed = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_apart)]
 #: A name or an address; a star may stand for what is before two names at least.
 _HOST = re.compile(r"(\*\.[a-z0-9-]+\.)?[a-z0-9]([a-z0-9.-]*[a-z0-9])?|[0-9a-f:]*:[0-9a-f:]+", re.IGNORECASE)
+#: Strict, so that no part of a password that needs %XX is taken for a host or a name, and shown.
+_DATABASE = re.compile(
+    r"postgresql(\+psycopg)?://([^/?#@:\s]+(:[^/?#@:\s]*)?@)?(\[[\da-f:]+\]|[\w.-]*)(:\d{1,5})?/[^/?#@\s]+(\?[^#\s]*)?"
+)
 #: What only matters to a server over HTTP.
 HTTP_ONLY = frozenset(
     {
@@ -38,6 +42,9 @@ HTTP_ONLY = frozenset(
     | {"rate_limit_enabled", "rate_limit_requests_per_minute", "max_jobs_per_client", "max_queued_jobs"}
     | {"max_request_bytes", "request_timeout", "max_result_bytes", "min_free_disk_mb"}
 )
+
+#: What a file may hold instead, by `X_FILE`.
+_SECRETS = ("jesse_password", "jesse_api_token", "tokens", "webhook_secret", "database_url")
 
 
 class Settings(BaseSettings):
@@ -137,6 +144,14 @@ class Settings(BaseSettings):
     )
     log_file: Path | None = Field(
         default=None, description="a file that gets the messages too, ten old ones of 10 MB are kept"
+    )
+    database_url: SecretStr | None = Field(
+        default=None,
+        validation_alias="JESSE_MCP_DATABASE_URL",
+        description="postgresql+psycopg://USER:PASSWORD@HOST/DATABASE for the records, instead of a file",
+    )
+    database_url_file: Path | None = Field(
+        default=None, validation_alias="JESSE_MCP_DATABASE_URL_FILE", description="a file that holds it"
     )
     host: str = Field(
         default="127.0.0.1",
@@ -278,6 +293,13 @@ class Settings(BaseSettings):
             raise ValueError("a secret to sign with has at least 16 characters")
         return value
 
+    @field_validator("database_url")
+    @classmethod
+    def _is_postgresql(cls, value: SecretStr | None) -> SecretStr | None:
+        if value is not None and not _DATABASE.fullmatch(value.get_secret_value()):
+            raise ValueError("give postgresql+psycopg://USER:PASSWORD@HOST/DATABASE; / # ? @ : as %XX within")
+        return value
+
     @field_validator("jesse_password")
     @classmethod
     def _is_text(cls, value: SecretStr | None) -> SecretStr | None:
@@ -292,7 +314,7 @@ class Settings(BaseSettings):
     def _secrets_from_files(cls, values: object) -> object:
         """``X_FILE`` stands for the content of that file; ``X`` itself wins."""
         if isinstance(values, dict):
-            for name in ("JESSE_PASSWORD", "JESSE_API_TOKEN", "JESSE_MCP_TOKENS", "JESSE_MCP_WEBHOOK_SECRET"):
+            for name in map(variable, _SECRETS):
                 path = values.get(f"{name}_FILE")
                 if path and not values.get(name):
                     values[name] = _content(f"{name}_FILE", Path(path).expanduser())

@@ -13,6 +13,7 @@ from jesse_mcp.cli.client_config import configuration
 from jesse_mcp.settings import Settings, variable
 
 SECRET = "sentinel-51c0-of-some-length"  # noqa: S105  (a value to look for)
+RECORDS = f"postgresql+psycopg://me:{SECRET}@host/desk"
 ADDRESS = "http://127.0.0.1:9000"
 
 
@@ -27,6 +28,7 @@ def secrets(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("JESSE_PASSWORD", SECRET)
     monkeypatch.setenv("JESSE_API_TOKEN", SECRET)
     monkeypatch.setenv("JESSE_MCP_TOKENS", f"bot:read:{SECRET}")
+    monkeypatch.setenv("JESSE_MCP_DATABASE_URL", RECORDS)
 
 
 JWT = {
@@ -62,6 +64,8 @@ VALUES: dict[str, tuple[str, Any]] = {
     "log_level": ("debug", "DEBUG"),
     "log_format": ("json", "json"),
     "log_file": ("/tmp/l", Path("/tmp/l")),  # noqa: S108
+    "database_url": (RECORDS, RECORDS),
+    "database_url_file": ("/dev/null", Path("/dev/null")),
     "host": ("192.0.2.1", "192.0.2.1"),
     "port": ("80", 80),
     "stateless": ("true", True),
@@ -91,7 +95,8 @@ def test_every_setting_has_a_value_here_and_a_description() -> None:
 def test_a_variable_is_read(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     text, value = VALUES[name]
     if name.endswith("_file"):  # the secret itself wins over its file
-        monkeypatch.setenv(variable(name.removesuffix("_file")), SECRET)
+        secret = name.removesuffix("_file")
+        monkeypatch.setenv(variable(secret), VALUES[secret][0] if secret in VALUES else SECRET)
     for part in JWT if name.startswith("jwt_") else ():  # they belong together
         monkeypatch.setenv(variable(f"jwt_{part}"), JWT[part])
     monkeypatch.setenv(variable(name), text)
@@ -224,6 +229,25 @@ FAULTS = {
         "invalid setting JESSE_MCP_TOKENS: ",
         "ASCII",
     ),
+    **{
+        f"database, {fault}": (
+            {"JESSE_MCP_DATABASE_URL": address},
+            "invalid setting JESSE_MCP_DATABASE_URL: ",
+            "postgresql+psycopg://",
+        )
+        for fault, address in {
+            "other": f"mysql://me:{SECRET}@host/desk",
+            "file": "sqlite:///records.sqlite",
+            "no name": f"postgresql://me:{SECRET}@host/",
+            "slash in the password": f"postgresql://me:{SECRET}/x@host/desk",
+            "hash in the password": f"postgresql://me:{SECRET}#x@host/desk",
+            "slash behind a number": f"postgresql://me:12/{SECRET}@host/desk",
+            "question in the password": f"postgresql://me:12?{SECRET}@host/desk",
+            "space": f"postgresql://me:{SECRET} @host/desk",
+            "port": f"postgresql://me@host:{SECRET}/desk",
+            "bracket": f"postgresql://[{SECRET}/desk",
+        }.items()
+    },
     "password": ({"JESSE_PASSWORD": f"{SECRET}\udcff"}, "invalid setting JESSE_PASSWORD: ", "UTF-8"),
     "no file": ({"JESSE_PASSWORD_FILE": "/nowhere/at-all"}, "invalid settings: ", "/nowhere/at-all"),
     "folder": ({"JESSE_API_TOKEN_FILE": "/"}, "invalid settings: ", "JESSE_API_TOKEN_FILE"),
@@ -303,7 +327,14 @@ def test_a_client_configuration_points_at_the_file_of_a_secret(
 
 
 def test_the_demo_stays_on_this_machine() -> None:
-    variables = demo.server_environment(Path("/somewhere"), {"JESSE_URL": ADDRESS, "X": "1"})
+    given = {
+        "JESSE_URL": ADDRESS,
+        "X": "1",
+        "JESSE_MCP_DATABASE_URL": RECORDS,
+        "JESSE_MCP_DATABASE_URL_FILE": "x",
+    }
+    variables = demo.server_environment(Path("/somewhere"), given)
+    assert "DATABASE" not in str(variables)
     assert variables["JESSE_MCP_ENGINE"] == "embedded"
     assert (variables["JESSE_MCP_HOME"], variables["X"]) == ("/somewhere/home", "1")
 

@@ -51,7 +51,9 @@ class Kept:
 def service(kept: Kept, home: Path) -> SystemService:
     stores = cast("Any", kept)
     records = cast("Any", Records())
-    return SystemService("1", home, cast("Any", Engine()), stores, stores, records, records, records)
+    return SystemService(
+        "1", home, cast("Any", Engine()), stores, stores, records, records, records, "SQLite file x"
+    )
 
 
 async def test_everything_is_counted(tmp_path: Path) -> None:
@@ -59,6 +61,7 @@ async def test_everything_is_counted(tmp_path: Path) -> None:
     assert status.store["candle_series"] == 2
     assert status.store["strategies"] == {"bundled": 2, "user": 1}
     assert (status.store["runs"], status.trials) == (3, 7)
+    assert status.store["database"] == "SQLite file x"
     assert "unknown" not in status.store
 
 

@@ -68,8 +68,9 @@ def demo(
 
 def server_environment(folder: Path, variables: Mapping[str, str]) -> dict[str, str]:
     """Of a server that leaves nothing behind: with a home in ``folder``, and in nobody's running Jesse."""
+    own = {name: value for name, value in variables.items() if "JESSE_MCP_DATABASE_URL" not in name}
     return {
-        **variables,
+        **own,
         "JESSE_MCP_HOME": str(folder / "home"),
         "JESSE_MCP_ENGINE": "embedded",
         "JESSE_MCP_LOG_LEVEL": "ERROR",

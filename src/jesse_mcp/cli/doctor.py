@@ -109,9 +109,8 @@ async def _store(application: Application) -> Check:
         counts = (await application.system.status()).store
     except ResearchError as error:
         return Check("store", False, error.message, error.hint)
-    if "unknown" in counts:
-        return Check("store", True, f"{counts['runs']} runs")
-    return Check("store", True, f"{counts['candle_series']} candle series, {counts['runs']} runs")
+    series = "" if "unknown" in counts else f"{counts['candle_series']} candle series, "
+    return Check("store", True, f"{series}{counts['runs']} runs in the {counts['database']}")
 
 
 async def _starts(application: Application) -> Check:

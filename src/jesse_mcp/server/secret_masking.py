@@ -2,7 +2,7 @@
 
 import hashlib
 import re
-from urllib.parse import quote
+from urllib.parse import quote, unquote, urlsplit
 
 from pydantic import SecretStr
 
@@ -54,6 +54,10 @@ def secrets_of(settings: Settings) -> tuple[str, ...]:
         given.append(hashlib.sha256(settings.jesse_password.get_secret_value().encode()).hexdigest())
     if settings.tokens is not None:
         given += [entry.split(":", 2)[-1] for entry in settings.tokens.get_secret_value().split()]
-    spelled = {form for secret in given for form in (secret, quote(secret), quote(secret, safe=""))}
+    if settings.database_url is not None:
+        given.append(unquote(urlsplit(settings.database_url.get_secret_value()).password or ""))
+    spelled = {
+        form for secret in filter(None, given) for form in (secret, quote(secret), quote(secret, safe=""))
+    }
     # A secret may be a part of another one.
     return tuple(sorted(spelled, key=len, reverse=True))

@@ -27,7 +27,7 @@ class SystemStatus(Value):
     python: str
     engine: dict[str, Any] = Field(description="installed or not, versions, warm or cold, workers, limits")
     store: dict[str, Any] = Field(
-        description="folder, free disk, counts of what is stored; unknown says why a count is null"
+        description="folder, database, free disk, counts of what is stored; unknown says why a count is null"
     )
     jobs: dict[str, int] = Field(description="jobs by state")
     trials: int = Field(description="distinct experiments ever run here")
@@ -44,6 +44,7 @@ class SystemService:
         runs: RunStore,
         jobs: JobStore,
         ledger: TrialLedger,
+        database: str,
     ) -> None:
         self._version = version
         self._home = home
@@ -53,6 +54,7 @@ class SystemService:
         self._runs = runs
         self._jobs = jobs
         self._ledger = ledger
+        self._database = database
 
     async def status(self) -> SystemStatus:
         """Facts only; nothing is started. What another machine keeps is counted if it answers in time."""
@@ -72,6 +74,7 @@ class SystemService:
     def _records(self) -> tuple[dict[str, Any], dict[str, int], int]:
         store = {
             "home": str(self._home),
+            "database": self._database,
             "free_disk_mb": shutil.disk_usage(self._home).free // 2**20,
             "runs": self._runs.page(limit=1)[1],
         }

@@ -10,7 +10,9 @@ from filelock import FileLock
 from sqlalchemy import URL, Connection, Engine, create_engine, event
 
 from jesse_mcp.adapters.storage import migrations
+from jesse_mcp.adapters.storage.dialects import one_at_a_time, snapshot_options
 from jesse_mcp.adapters.storage.failures import newer_schema, teaching_errors
+from jesse_mcp.adapters.storage.postgres import postgres_engine, postgres_name, postgres_url
 
 _WRITES = "jesse_mcp_writes"
 
@@ -19,7 +21,7 @@ class Database:
     """Connections to one database, which is created and migrated on first use.
 
     Args:
-        url: where the database is; :meth:`at` makes one for a file.
+        url: where the database is; :meth:`at` makes one for a file, :meth:`of` one for PostgreSQL.
         busy_seconds: how long to wait for another process that writes.
         steps: the migrations, oldest first.
     """
@@ -42,6 +44,22 @@ class Database:
         """A SQLite file; nothing is touched before the first use."""
         return cls(URL.create("sqlite", database=str(path)), busy_seconds=busy_seconds)
 
+    @classmethod
+    def of(cls, address: str, *, busy_seconds: float = 30.0) -> Self:
+        """The PostgreSQL database of ``postgresql+psycopg://``; nothing is connected before the first use."""
+        return cls(postgres_url(address), busy_seconds=busy_seconds)
+
+    @property
+    def name(self) -> str:
+        """Which database this is, for people; without secrets."""
+        if self._is_file:
+            return f"SQLite file {Path(str(self._url.database)).name}"
+        return postgres_name(self._url)
+
+    @property
+    def _is_file(self) -> bool:
+        return self._url.get_backend_name() == "sqlite"
+
     @contextmanager
     def reading(self) -> Iterator[Connection]:
         """One consistent snapshot.
@@ -49,7 +67,7 @@ class Database:
         Raises:
             ResearchError: ``storage_failed``.
         """
-        with teaching_errors(), self._ready().connect() as connection, connection.begin():
+        with teaching_errors(), _read(self._ready()) as connection:
             yield connection
 
     @contextmanager
@@ -76,8 +94,8 @@ class Database:
             return self._engine
 
     def _open(self) -> Engine:
-        if self._url.get_backend_name() != "sqlite":
-            return self._migrated(create_engine(self._url))
+        if not self._is_file:
+            return self._migrated(postgres_engine(self._url, self._busy_seconds))
         path = Path(str(self._url.database))
         path.parent.mkdir(parents=True, exist_ok=True)
         engine = create_engine(self._url, connect_args={"timeout": self._busy_seconds})
@@ -95,11 +113,20 @@ class Database:
                 raise newer_schema(found, len(self._steps))
             if found < len(self._steps):
                 with _write(engine) as connection:
+                    # The others look for the version again when it is their turn.
+                    one_at_a_time(connection, "migration")
                     migrations.apply(connection, self._steps)
         except BaseException:
             engine.dispose()
             raise
         return engine
+
+
+@contextmanager
+def _read(engine: Engine) -> Iterator[Connection]:
+    options = snapshot_options(engine.dialect.name)
+    with engine.connect().execution_options(**options) as connection, connection.begin():
+        yield connection
 
 
 @contextmanager

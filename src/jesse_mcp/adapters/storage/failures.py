@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from filelock import Timeout
-from sqlalchemy.exc import DBAPIError, SQLAlchemyError
+from sqlalchemy.exc import DBAPIError, OperationalError, SQLAlchemyError
 
 from jesse_mcp.domain.errors import ErrorCode, ResearchError
 
@@ -32,6 +32,32 @@ _SQLITE: tuple[tuple[str, str, str], ...] = (
     ("SQLITE_LOCKED", "another process kept the records database locked", _RETRY),
     ("SQLITE_IOERR", "the disk failed while the records database was used", _FREE_SPACE),
 )
+_REACH = (
+    "start PostgreSQL, or correct host, port, user, password and database in JESSE_MCP_DATABASE_URL, "
+    "then repeat the call"
+)
+_GRANT = "let the user of JESSE_MCP_DATABASE_URL create tables in its schema and write them"
+_AGAIN = "repeat the call; if it persists, look at pg_stat_activity for what holds the records"
+
+# By the beginning of PostgreSQL's SQLSTATE.
+_POSTGRESQL: tuple[tuple[str, str, str], ...] = (
+    ("53100", "the disk of the records database is full", "free disk space where PostgreSQL keeps its data"),
+    (
+        "53300",
+        "the records database has no connection left",
+        "raise max_connections, or run fewer servers",
+    ),
+    ("53", "the records database lacks memory or another resource", _AGAIN),
+    ("42501", "the records database refuses its user", _GRANT),
+    ("25006", "the records database cannot be written", "connect to the primary, not to a replica"),
+    ("28", "the records database refuses its user", _REACH),
+    ("3D000", "there is no such records database", _REACH),
+    ("55P03", "another process kept the records database locked", _AGAIN),
+    ("40", "another process changed the same records", _AGAIN),
+    ("57P", "the records database is stopping or starting", _REACH),
+    ("08", "the connection to the records database was lost", _REACH),
+    ("25P03", "the connection to the records database was lost", _REACH),
+)
 
 
 def storage_failed(message: str, hint: str, **details: object) -> ResearchError:
@@ -41,7 +67,8 @@ def storage_failed(message: str, hint: str, **details: object) -> ResearchError:
 def newer_schema(found: int, known: int) -> ResearchError:
     return storage_failed(
         f"the records database has schema version {found}, this jesse-mcp knows {known}",
-        "upgrade jesse-mcp to the version that wrote it, or point JESSE_MCP_HOME to another folder",
+        "upgrade jesse-mcp to the version that wrote it, or point JESSE_MCP_HOME to another folder "
+        "(JESSE_MCP_DATABASE_URL to another database)",
         schema_version=found,
         known_version=known,
     )
@@ -79,11 +106,24 @@ def _disk_failure(error: OSError) -> ResearchError:
 
 
 def _database_failure(error: DBAPIError) -> ResearchError:
+    if type(error.orig).__module__.startswith("psycopg"):
+        return _postgresql_failure(error)
     name = str(getattr(error.orig, "sqlite_errorname", type(error.orig).__name__))
     for prefix, message, hint in _SQLITE:
         if name.startswith(prefix):
             return storage_failed(message, hint, database_error=name)
     return _unknown_failure(name)
+
+
+def _postgresql_failure(error: DBAPIError) -> ResearchError:
+    state = getattr(error.orig, "sqlstate", None)
+    # Without a state the server said nothing: it was not reached, refused the connection or went away.
+    if state is None and isinstance(error, OperationalError):
+        return storage_failed("the records database cannot be reached", _REACH)
+    for prefix, message, hint in _POSTGRESQL:
+        if state is not None and state.startswith(prefix):
+            return storage_failed(message, hint, database_error=state)
+    return _unknown_failure(state or type(error.orig).__name__)
 
 
 def _unknown_failure(name: str) -> ResearchError:

@@ -7,6 +7,7 @@ from typing import Any
 from sqlalchemy import ColumnElement, Connection, Row, func, insert, or_, select, true, update
 
 from jesse_mcp.adapters.storage.database import Database
+from jesse_mcp.adapters.storage.dialects import one_at_a_time
 from jesse_mcp.adapters.storage.encoding import from_text, to_text
 from jesse_mcp.adapters.storage.tables import jobs
 from jesse_mcp.domain.errors import ErrorCode, ResearchError
@@ -39,8 +40,9 @@ class SqlJobStore:
         values = self._new(kind, request, owner, lease_until)
         same = (jobs.c.kind == kind, jobs.c.request == values["request"], jobs.c.cancel_requested != true())
         query = select(jobs).where(_ACTIVE, *same).order_by(jobs.c.seq).limit(1)
-        # One transaction: SQLite's write lock lets nobody create the same in between.
+        # One transaction in which nobody else creates the same.
         with self._database.writing() as connection:
+            one_at_a_time(connection, f"{kind} {values['request']}")
             active = connection.execute(query).first()
             if active is not None:
                 return _job(active), False
@@ -128,10 +130,12 @@ class SqlJobStore:
         with self._database.reading() as connection:
             if connection.execute(query).first() is None:
                 return []
+        # What somebody is changing right now is not abandoned, or is found by the next look.
+        free = query.with_for_update(skip_locked=True)
         with self._database.writing() as connection:
             return [
                 row.job_id
-                for row in connection.execute(query).all()
+                for row in connection.execute(free).all()
                 if self._lose(connection, row.job_id, row.owner, died=row.owner in dead_owners)
             ]
 
@@ -160,7 +164,6 @@ class SqlJobStore:
             "finished_at": iso_utc(self._now()),
             "error": to_text(error.to_dict(), job_id),
         }
-        # Asked again here: only SQLite's write lock keeps its owner from ending it in the meantime.
         lost = update(jobs).where(jobs.c.job_id == job_id, _ACTIVE).values(ended)
         return connection.execute(lost.returning(jobs.c.seq)).first() is not None
 

@@ -2,10 +2,10 @@
 
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Insert, Row, func, select, true, update
-from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy import ColumnElement, Connection, Row, func, select, true, update
 
 from jesse_mcp.adapters.storage.database import Database
+from jesse_mcp.adapters.storage.dialects import insert_new
 from jesse_mcp.adapters.storage.encoding import from_text, pack_floats, to_text, unpack_floats
 from jesse_mcp.adapters.storage.tables import trials
 from jesse_mcp.domain.ledger import FamilyCode, Trial, lineage_of
@@ -26,8 +26,9 @@ class SqlTrialLedger:
             "strategy_shapes": _shapes_text(entry),
         }
         with self._database.writing() as connection:
-            statement = _insert_unless_counted(connection.dialect.name).values(values)
-            added = connection.execute(statement).first() is not None
+            # Two servers may finish the same experiment at once: the database decides, not a look beforehand.
+            statement = insert_new(connection, trials, "fingerprint").values(values)
+            added = connection.execute(statement.returning(trials.c.seq)).first() is not None
             if not added:
                 _complete(connection, entry, values)
         return added
@@ -84,15 +85,6 @@ def _complete(connection: Connection, entry: Trial, values: dict[str, Any]) -> N
     if entry.strategy_shapes:
         shapes = {"strategy_shapes": values["strategy_shapes"]}
         connection.execute(counted.where(trials.c.strategy_shapes.is_(None)).values(shapes))
-
-
-def _insert_unless_counted(dialect: str) -> Insert:
-    # Two servers may finish the same experiment at once: the database decides, not a look beforehand.
-    if dialect == "postgresql":
-        on_postgresql = postgresql.insert(trials).on_conflict_do_nothing(index_elements=["fingerprint"])
-        return on_postgresql.returning(trials.c.seq)
-    on_sqlite = sqlite.insert(trials).on_conflict_do_nothing(index_elements=["fingerprint"])
-    return on_sqlite.returning(trials.c.seq)
 
 
 def _trial(row: Row[Any]) -> Trial:

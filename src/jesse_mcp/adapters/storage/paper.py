@@ -6,6 +6,7 @@ from typing import Any
 from sqlalchemy import Connection, Row, func, insert, select, update
 
 from jesse_mcp.adapters.storage.database import Database
+from jesse_mcp.adapters.storage.dialects import insert_new
 from jesse_mcp.adapters.storage.encoding import from_model, to_model
 from jesse_mcp.adapters.storage.paper_alerts import SqlPaperAlerts
 from jesse_mcp.adapters.storage.paper_ownership import SqlPaperOwnership
@@ -16,6 +17,7 @@ from jesse_mcp.adapters.storage.paper_rows import (
     error_text,
     event_values,
     found,
+    locked,
     owned,
     pack_candles,
     pack_minutes,
@@ -54,11 +56,10 @@ class SqlPaperStore(SqlPaperReading, SqlPaperOwnership, SqlPaperAlerts):
         packed = [pack_candles(candles) for candles in new.warm_up]
         # Encoding is done: the write lock is held for the inserts alone.
         with self._database.writing() as connection:
-            same = select(paper_sessions.c.seq).where(paper_sessions.c.session_id == session_id)
-            if connection.execute(same).first():
+            made = insert_new(connection, paper_sessions, "session_id").values(values)
+            seq = connection.execute(made.returning(paper_sessions.c.seq)).scalar()
+            if seq is None:
                 raise _exists(session_id)
-            made = insert(paper_sessions).values(values).returning(paper_sessions.c.seq)
-            seq = connection.execute(made).scalar_one()
             rows = [{"session_seq": seq, "series": at, "candles": blob} for at, blob in enumerate(packed)]
             if rows:
                 connection.execute(insert(paper_warm_up), rows)
@@ -130,9 +131,7 @@ class SqlPaperStore(SqlPaperReading, SqlPaperOwnership, SqlPaperAlerts):
 
     def end(self, session_id: str, owner: str, end: PaperEnd) -> bool:
         with self._database.writing() as connection:
-            seq = found(connection, session_id)
-            query = select(paper_sessions.c.status).where(paper_sessions.c.seq == seq)
-            if not PaperStatus(connection.execute(query).scalar_one()).active:
+            if not PaperStatus(locked(connection, session_id).status).active:
                 return False
             row = owned(connection, session_id, owner)
             _add_records(connection, paper_trades, row.seq, row.trade_count, end.trades)
@@ -148,7 +147,7 @@ class SqlPaperStore(SqlPaperReading, SqlPaperOwnership, SqlPaperAlerts):
                 "daily_count": row.daily_count + len(end.daily),
                 "log_tail": _tail(row.log_tail, end.log),
             }
-            connection.execute(update(paper_sessions).where(paper_sessions.c.seq == seq).values(changes))
+            connection.execute(update(paper_sessions).where(paper_sessions.c.seq == row.seq).values(changes))
             return True
 
     def add_events(self, session_id: str, events: Sequence[PaperEvent]) -> None:

@@ -3,7 +3,7 @@
 from sqlalchemy import ColumnElement, func, insert, or_, select, true, update
 
 from jesse_mcp.adapters.storage.database import Database
-from jesse_mcp.adapters.storage.paper_rows import ACTIVE, change_of, error_text, found, owned
+from jesse_mcp.adapters.storage.paper_rows import ACTIVE, change_of, error_text, found, locked, owned
 from jesse_mcp.adapters.storage.paper_tables import paper_changes, paper_sessions
 from jesse_mcp.domain.errors import ErrorCode, ResearchError
 from jesse_mcp.domain.paper import PaperStatus
@@ -36,8 +36,12 @@ class SqlPaperOwnership:
         with self._database.reading() as connection:
             if connection.execute(select(_ID).where(*free)).first() is None:
                 return []
-        taken = update(paper_sessions).where(*free).values(owner=owner, lease_until=lease_until)
+        # What somebody is changing right now is not abandoned, or is found by the next look.
+        free_now = select(paper_sessions.c.seq).where(*free).with_for_update(skip_locked=True, key_share=True)
         with self._database.writing() as connection:
+            chosen = connection.execute(free_now).scalars().all()
+            taken = update(paper_sessions).where(paper_sessions.c.seq.in_(chosen))
+            taken = taken.values(owner=owner, lease_until=lease_until)
             return sorted(connection.execute(taken.returning(_ID)).scalars())
 
     def release(self, owner: str) -> None:
@@ -77,9 +81,8 @@ class SqlPaperOwnership:
 
     def add_change(self, session_id: str, leverage: int) -> int:
         with self._database.writing() as connection:
-            seq = found(connection, session_id)
-            query = select(paper_sessions.c.status).where(paper_sessions.c.seq == seq)
-            status = PaperStatus(connection.execute(query).scalar_one())
+            session = locked(connection, session_id)
+            seq, status = session.seq, PaperStatus(session.status)
             if not status.active:
                 raise ended(session_id, status)
             last = select(func.max(paper_changes.c.number)).where(paper_changes.c.session_seq == seq)

@@ -4,12 +4,13 @@ import hashlib
 import json
 from collections.abc import Iterable, Sequence
 from itertools import groupby
+from operator import itemgetter
 from typing import Any
 
 import numpy as np
 from sqlalchemy import Connection, Row, Select, Table, select
-from sqlalchemy.dialects import postgresql, sqlite
 
+from jesse_mcp.adapters.storage.dialects import insert_new
 from jesse_mcp.adapters.storage.encoding import (
     compress,
     decompress,
@@ -46,16 +47,27 @@ def found(connection: Connection, session_id: str) -> int:
     return int(seq)
 
 
+def locked(connection: Connection, session_id: str) -> Row[Any]:
+    """The row of a session, which nobody else changes until the transaction ends.
+
+    Raises:
+        ResearchError: ``session_not_found``.
+    """
+    query = select(paper_sessions).where(paper_sessions.c.session_id == session_id)
+    # Not locked whole: inserts that refer to it would wait, and two that insert the same event each other.
+    row = connection.execute(query.with_for_update(key_share=True)).first()
+    if row is None:
+        raise no_session(session_id)
+    return row
+
+
 def owned(connection: Connection, session_id: str, owner: str) -> Row[Any]:
     """The row of an active session of this owner, locked until the transaction ends.
 
     Raises:
         ResearchError: ``session_not_found``, ``session_not_active``.
     """
-    query = select(paper_sessions).where(paper_sessions.c.session_id == session_id).with_for_update()
-    row = connection.execute(query).first()
-    if row is None:
-        raise no_session(session_id)
+    row = locked(connection, session_id)
     if row.owner != owner or not PaperStatus(row.status).active:
         raise not_owner(session_id)
     return row
@@ -139,10 +151,9 @@ def add_new(connection: Connection, table: Table, rows: Sequence[dict[str, Any]]
     """Insert rows, leaving those alone whose key is there."""
     if not rows:
         return
-    if connection.dialect.name == "postgresql":
-        connection.execute(postgresql.insert(table).on_conflict_do_nothing(), rows)
-    else:
-        connection.execute(sqlite.insert(table).on_conflict_do_nothing(), rows)
+    # In one order everywhere: two that insert the same rows in another one would wait for each other.
+    keys = [column.name for column in table.primary_key]
+    connection.execute(insert_new(connection, table), sorted(rows, key=itemgetter(*keys)))
 
 
 def drawdown(equity: float, peak: float) -> float:

@@ -9,11 +9,10 @@ from sqlalchemy import (
     Index,
     Integer,
     LargeBinary,
-    String,
     Table,
-    Text,
 )
 
+from jesse_mcp.adapters.storage.columns import Words
 from jesse_mcp.adapters.storage.tables import metadata
 
 
@@ -27,11 +26,11 @@ paper_sessions = Table(
     "paper_sessions",
     metadata,
     Column("seq", BigInteger().with_variant(Integer(), "sqlite"), primary_key=True, autoincrement=True),
-    Column("session_id", String(64), nullable=False, unique=True),
-    Column("status", String(16), nullable=False),
+    Column("session_id", Words(), nullable=False, unique=True),
+    Column("status", Words(), nullable=False),
     Column("started_at", BigInteger, nullable=False),
     Column("ended_at", BigInteger),
-    Column("owner", String(512), nullable=False),
+    Column("owner", Words(), nullable=False),
     Column("lease_until", Double, nullable=False),
     Column("stop_requested", Boolean, nullable=False, default=False),
     Column("processed_through", BigInteger),
@@ -39,17 +38,17 @@ paper_sessions = Table(
     Column("order_count", BigInteger, nullable=False, default=0),
     Column("daily_count", BigInteger, nullable=False, default=0),
     Column("leverage", Integer, nullable=False),
-    Column("run_id", String(64)),
-    Column("code_hash", String(256), nullable=False),
-    Column("engine", Text, nullable=False),
-    Column("notes", Text),
-    Column("webhook", Text),
-    Column("watch", Text, nullable=False),
-    Column("warnings", Text, nullable=False),
-    Column("error", Text),
-    Column("log_tail", Text, nullable=False, default=""),
-    Column("request", Text, nullable=False),
-    Column("state", Text, nullable=False),
+    Column("run_id", Words()),
+    Column("code_hash", Words(), nullable=False),
+    Column("engine", Words(), nullable=False),
+    Column("notes", Words()),
+    Column("webhook", Words()),
+    Column("watch", Words(), nullable=False),
+    Column("warnings", Words(), nullable=False),
+    Column("error", Words()),
+    Column("log_tail", Words(), nullable=False, default=""),
+    Column("request", Words(), nullable=False),
+    Column("state", Words(), nullable=False),
     Column("source", LargeBinary, nullable=False),
     Index("ix_paper_sessions_status", "status", "owner"),
 )
@@ -78,7 +77,7 @@ paper_orders = Table(
     metadata,
     _session(),
     Column("number", BigInteger, primary_key=True, autoincrement=False),
-    Column("record", Text, nullable=False),
+    Column("record", Words(), nullable=False),
 )
 
 paper_trades = Table(
@@ -86,7 +85,7 @@ paper_trades = Table(
     metadata,
     _session(),
     Column("number", BigInteger, primary_key=True, autoincrement=False),
-    Column("record", Text, nullable=False),
+    Column("record", Words(), nullable=False),
 )
 
 # ``peak`` and ``max_drawdown`` are the highest so far: a point knows them without those before it.
@@ -118,7 +117,7 @@ paper_changes = Table(
     Column("number", Integer, primary_key=True, autoincrement=False),
     Column("leverage", Integer, nullable=False),
     Column("before_ms", BigInteger),
-    Column("error", Text),
+    Column("error", Words()),
 )
 
 # ``event_key`` tells events apart: what is noted again after a crash is there once.
@@ -126,10 +125,10 @@ paper_events = Table(
     "paper_events",
     metadata,
     _session(),
-    Column("event_key", String(64), primary_key=True),
+    Column("event_key", Words(), primary_key=True),
     Column("timestamp", BigInteger, nullable=False),
-    Column("kind", String(64), nullable=False),
-    Column("message", Text, nullable=False),
+    Column("kind", Words(), nullable=False),
+    Column("message", Words(), nullable=False),
     Index("ix_paper_events_newest", "session_seq", "timestamp"),
 )
 
@@ -137,13 +136,13 @@ paper_alerts = Table(
     "paper_alerts",
     metadata,
     _session(),
-    Column("alert_key", String(256), primary_key=True),
+    Column("alert_key", Words(), primary_key=True),
     Column("timestamp", BigInteger, nullable=False),
-    Column("record", Text, nullable=False),
+    Column("record", Words(), nullable=False),
     Column("attempts", Integer, nullable=False, default=0),
     Column("next_attempt_at", BigInteger),
     Column("delivered_at", BigInteger),
-    Column("failure", Text),
+    Column("failure", Words()),
     Index("ix_paper_alerts_due", "next_attempt_at"),
 )
 

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from sqlalchemy import ColumnElement, func, insert, select
 
 from jesse_mcp.adapters.storage.database import Database
+from jesse_mcp.adapters.storage.dialects import insert_new
 from jesse_mcp.adapters.storage.encoding import compress, decompress, from_model, from_text, to_model
 from jesse_mcp.adapters.storage.failures import storage_failed
 from jesse_mcp.adapters.storage.tables import failures, run_labels, runs
@@ -36,12 +37,13 @@ class SqlRunStore:
         }
         # Encoding is done: the write lock is held for the inserts alone.
         with self._database.writing() as connection:
-            if connection.execute(select(runs.c.seq).where(runs.c.run_id == run.run_id)).first():
+            added = insert_new(connection, runs, "run_id").values(values).returning(runs.c.seq)
+            seq = connection.execute(added).scalar()
+            if seq is None:
                 raise storage_failed(
                     f"the run {run.run_id!r} is stored already",
                     "runs never change: store a new result under a new run_id",
                 )
-            seq = connection.execute(insert(runs).values(values).returning(runs.c.seq)).scalar_one()
             labels = [{"run_seq": seq, "role": role, "value": value} for role, value in _labels(run)]
             if labels:
                 connection.execute(insert(run_labels), labels)
