@@ -116,7 +116,7 @@ class Desk:
     def call(self, tool: str, progress: Any = None, /, **arguments: Any) -> dict[str, Any]:
         """The structured content of a call that must succeed."""
         result = self.result(tool, arguments, progress)
-        content = self._checked(tool, result)
+        content = self.checked(tool, result)
         assert not result.is_error, f"{tool}: {content}"
         return content
 
@@ -124,7 +124,7 @@ class Desk:
         """The error of a call that must fail, and teach."""
         result = self.result(tool, arguments)
         assert result.is_error, f"{tool}({arguments}) was accepted"
-        content = self._checked(tool, result)
+        content = self.checked(tool, result)
         assert list(content) == ["error"]
         error: dict[str, Any] = content["error"]
         assert set(error) == {"code", "message", "hint", "details"}
@@ -133,7 +133,8 @@ class Desk:
         assert error["code"] != "internal_error", (tool, arguments, error)
         return error
 
-    def _checked(self, tool: str, result: CallToolResult) -> dict[str, Any]:
+    def checked(self, tool: str, result: CallToolResult) -> dict[str, Any]:
+        """The structured content of an answer, which fits the tool's schema."""
         content: dict[str, Any] | None = result.structured_content
         assert content is not None, tool
         (block,) = result.content
