@@ -488,6 +488,32 @@ class TestAnswer:
         assert any(one.startswith("what looks like skill is coin exposure: ") for one in found.findings)
         assert any("coin most of it" in one for one in found.findings)
 
+    async def test_a_beta_that_may_be_zero_is_no_exposure(self, desk: Desk) -> None:
+        """A factor of a large mean takes the mean return with a beta that is noise."""
+        source = SourceArguments(returns=tuple((noise(3) + 0.0005).tolist()))
+        found = await desk.result(source, factor_returns={"coin": tuple((noise(8) + 0.2).tolist())})
+        (row,) = found.factors
+        assert (row["p"] > 0.05, row["share"] > 0.5) == (True, True)
+        assert not any("looks like skill" in one for one in found.findings)
+
+    async def test_more_lags_than_errors_can_have_are_said(self, desk: Desk) -> None:
+        source = SourceArguments(returns=tuple(noise(1).tolist()))
+        given = {"coin": tuple(noise(2).tolist())}
+        for lags, said in ((DAYS - 2, True), (DAYS // 5, True), (DAYS // 12, False), (None, False)):
+            found = await desk.result(source, factor_returns=given, hac_lags=lags)
+            assert any("errors come out too small" in one for one in found.findings) is said, lags
+
+    async def test_days_that_are_of_no_use_are_said(self, desk: Desk) -> None:
+        source = desk.balances(noise(1))
+        for factors, said in ((["btc"], True), (["btc", "momentum"], False)):
+            found = await desk.result(source, universe=desk.universe(), factors=factors)
+            no_use = [one for one in found.findings if "no use was made of it" in one]
+            assert bool(no_use) is said
+            assert not said or no_use[0].startswith("formation_days and rebalance_days: ")
+        plain = {"exchange": EXCHANGE, "symbols": SYMBOLS}
+        found = await desk.result(source, universe=plain, factors=["btc"])
+        assert not any("no use" in one for one in found.findings)
+
     async def test_alpha_is_not_called_skill_by_itself(self, desk: Desk) -> None:
         factor = noise(2)
         source = SourceArguments(returns=tuple((factor + 0.01 + noise(3, scale=0.002)).tolist()))

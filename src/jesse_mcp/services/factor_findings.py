@@ -4,7 +4,7 @@ import numpy as np
 
 from jesse_mcp.services.factor_alignment import AlignedFactors
 from jesse_mcp.services.factor_evidence import FactorEvidence
-from jesse_mcp.services.factor_request import FactorArguments
+from jesse_mcp.services.factor_request import SORTED, FactorArguments
 
 #: Usual rules of thumb: Kutner et al., "Applied linear statistical models", 5th edition, 2005, for the
 #: variance inflation; Belsley, Kuh & Welsch, 1980, for the condition number.
@@ -12,6 +12,10 @@ _HIGH_INFLATION = 10.0
 _HIGH_CONDITION = 30.0
 _FEW_A_COEFFICIENT = 10
 _DEPENDENT = 0.5
+#: Of the periods; with more lags t and its interval are far from their distribution: at this share the 5 %
+#: point of t is 2.26 instead of 1.96, with as many lags as periods 4.8. Kiefer & Vogelsang, "A new
+#: asymptotic theory for heteroskedasticity-autocorrelation robust tests", Econometric Theory 21(6), 2005.
+_MANY_LAGS = 0.1
 _MOST = 0.5
 _LITTLE = 0.1
 
@@ -28,6 +32,7 @@ def findings_of(
         *_on_rolling(data, found),
         *_on_likeness(data, found),
         *_on_sample(data, found),
+        *_on_arguments(arguments, data),
     ]
 
 
@@ -56,12 +61,13 @@ def _on_skill(data: AlignedFactors, found: FactorEvidence, level: float) -> list
     if alpha.p is not None and alpha.p < level and alpha.value > 0:
         return []
     best = int(np.argmax(parts.contributions))
-    if parts.shares[best] < _MOST:
+    beta = found.regression.betas[best]
+    if parts.shares[best] < _MOST or (beta.p is not None and beta.p >= level):
         return []
     name = data.names[best]
     return [
         f"what looks like skill is {name} exposure: {parts.shares[best]:.0%} of the mean return is {name} "
-        f"(beta {found.regression.betas[best].value:.2f})"
+        f"(beta {beta.value:.2f})"
     ]
 
 
@@ -125,4 +131,20 @@ def _on_sample(data: AlignedFactors, found: FactorEvidence) -> list[str]:
             f"{data.dropped:,} periods of the source were left out, since a factor has no return in "
             f"them{inside}"
         )
+    return sentences
+
+
+def _on_arguments(arguments: FactorArguments, data: AlignedFactors) -> list[str]:
+    sentences = []
+    n, lags, universe = len(data.returns), arguments.hac_lags, arguments.universe
+    if lags is not None and lags > _MANY_LAGS * n:
+        sentences.append(
+            f"hac_lags is {lags} of {n} periods: with so many, errors come out too small and p-values too low"
+        )
+    if universe is not None and not set(arguments.built_in()) & set(SORTED):
+        unused = sorted({"formation_days", "rebalance_days"} & universe.model_fields_set)
+        if unused:
+            sentences.append(
+                f"{' and '.join(unused)}: no use was made of it, as no factor here sorts symbols"
+            )
     return sentences
