@@ -6,6 +6,8 @@ from contextlib import suppress
 from pathlib import Path
 
 from jesse_mcp import __version__
+from jesse_mcp.adapters.backup.home_archives import LocalHomeArchives
+from jesse_mcp.adapters.backup.postgres_options import options_of_postgres
 from jesse_mcp.adapters.candles.file_reader import CandleFiles
 from jesse_mcp.adapters.embedded.market_data import EmbeddedMarketData
 from jesse_mcp.adapters.embedded.paper import EmbeddedPaperEngine
@@ -31,6 +33,7 @@ from jesse_mcp.ports.paper import PaperFeed
 from jesse_mcp.services.analysis_source import AnalysisSources
 from jesse_mcp.services.backtest_plan import BacktestPlanner
 from jesse_mcp.services.backtests import BacktestService
+from jesse_mcp.services.backups import BackupService
 from jesse_mcp.services.batches import BatchService
 from jesse_mcp.services.campaign import CampaignService
 from jesse_mcp.services.candle_import import CandleImportService
@@ -256,6 +259,19 @@ def open_tokens(settings: Settings) -> TokenService:
     """Who may come in over HTTP. Touches nothing."""
     given = None if settings.tokens is None else settings.tokens.get_secret_value()
     return TokenService(TokenFile(settings.home / "tokens.json"), given)
+
+
+def open_backups(settings: Settings) -> BackupService:
+    """Copies of the home folder, which is made if it is not there."""
+    make_home(settings.home)
+    url = settings.database_url
+    return BackupService(
+        LocalHomeArchives(settings.home),
+        settings.home,
+        __version__,
+        database=None if url is None else options_of_postgres(url.get_secret_value()),
+        dashboard=settings.uses_dashboard,
+    )
 
 
 def make_home(home: Path) -> None:

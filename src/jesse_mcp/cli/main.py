@@ -16,6 +16,7 @@ def build_app() -> App:
     """Every command. Imported here, not above: most need few of the libraries of the others."""
     from jesse_mcp.cli import (
         backtest,
+        backup,
         candles,
         client_config,
         demo,
@@ -36,7 +37,7 @@ def build_app() -> App:
         version=__version__,
     )
     studies = (backtest, optimize, walk_forward, monte_carlo, report)
-    for module in (demo, doctor, serve, token, engine, candles, *studies, jobs, client_config):
+    for module in (demo, doctor, serve, token, engine, candles, *studies, jobs, backup, client_config):
         module.register(app)
     return app
 
