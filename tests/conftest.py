@@ -1,13 +1,17 @@
 """What every test may ask for."""
 
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
+from sqlalchemy import URL
 
 from jesse_host import JesseHost, running_jesse
 from jesse_mcp.adapters.embedded.provision import install
+from jesse_mcp.adapters.storage.database import Database
 from jesse_mcp.settings import Settings
+from postgres_host import Place, PostgresHost, running_postgres
 
 #: Seconds; the first test on a fresh machine downloads Jesse.
 FIRST_INSTALLATION = 1800
@@ -37,3 +41,39 @@ def jesse_host(engine_python: Path) -> Iterator[JesseHost]:
     """A running Jesse that tests share; one that harms it starts its own."""
     with running_jesse(engine_python) as host:
         yield host
+
+
+@pytest.fixture(scope="session")
+def postgres_host() -> Iterator[PostgresHost]:
+    """A running PostgreSQL that tests share, each with a schema of its own."""
+    with ExitStack() as stack:
+        try:
+            host = stack.enter_context(running_postgres())
+        except RuntimeError as error:
+            pytest.skip(f"PostgreSQL cannot run here: {error}")
+        yield host
+
+
+@pytest.fixture
+def postgresql(postgres_host: PostgresHost) -> Iterator[Place]:
+    """Empty records on PostgreSQL."""
+    with postgres_host.schema() as url:
+        place = Place(url)
+        yield place
+        place.close()
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def place(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Place]:
+    """Empty records, in a file and on PostgreSQL."""
+    if request.param == "postgresql":
+        yield request.getfixturevalue("postgresql")
+        return
+    place = Place(URL.create("sqlite", database=str(tmp_path / "records.db")))
+    yield place
+    place.close()
+
+
+@pytest.fixture
+def records(place: Place) -> Database:
+    return place.open()

@@ -2,7 +2,7 @@
 
 import math
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -18,10 +18,8 @@ ENDS = [JobState.DONE, JobState.FAILED, JobState.CANCELLED, JobState.LOST]
 
 
 @pytest.fixture
-def store(tmp_path: Path) -> Iterator[SqlJobStore]:
-    database = Database.at(tmp_path / "records.db")
-    yield SqlJobStore(database, now=lambda: NOW)
-    database.close()
+def store(records: Database) -> SqlJobStore:
+    return SqlJobStore(records, now=lambda: NOW)
 
 
 def create(store: SqlJobStore, owner: str = "me", lease: float = LEASE, kind: str = "backtest") -> str:

@@ -2,32 +2,25 @@
 
 import math
 import threading
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
+from sqlalchemy import update
 
 from jesse_mcp.adapters.storage.database import Database
 from jesse_mcp.adapters.storage.ledger import SqlTrialLedger
+from jesse_mcp.adapters.storage.tables import trials
 from jesse_mcp.domain.errors import ErrorCode, ResearchError
 from jesse_mcp.domain.identity import new_id
 from jesse_mcp.domain.ledger import Trial, family_of
 
 
 @pytest.fixture
-def database(tmp_path: Path) -> Iterator[Database]:
-    database = Database.at(tmp_path / "records.db")
-    yield database
-    database.close()
-
-
-@pytest.fixture
-def ledger(database: Database) -> SqlTrialLedger:
-    return SqlTrialLedger(database)
+def ledger(records: Database) -> SqlTrialLedger:
+    return SqlTrialLedger(records)
 
 
 def trial(fingerprint: str, **changes: Any) -> Trial:
@@ -176,10 +169,10 @@ def test_a_sharpe_that_is_no_number_must_be_null() -> None:
         trial("x", sharpe=math.nan)
 
 
-def test_a_damaged_series_says_so(database: Database, ledger: SqlTrialLedger) -> None:
+def test_a_damaged_series_says_so(records: Database, ledger: SqlTrialLedger) -> None:
     ledger.record(trial("x", daily_returns=(0.1,)))
-    with database.writing() as connection:
-        connection.exec_driver_sql("UPDATE trials SET daily_returns = x'789c'")
+    with records.writing() as connection:
+        connection.execute(update(trials).values(daily_returns=b"\x78\x9c"))
     with pytest.raises(ResearchError, match="cannot be decoded") as caught:
         ledger.entries()
     assert caught.value.code is ErrorCode.STORAGE_FAILED

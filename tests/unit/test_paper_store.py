@@ -1,12 +1,12 @@
 """Paper sessions are stored before they are reported, once, by their owner alone."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from jesse_mcp.adapters.storage.database import Database
@@ -14,6 +14,7 @@ from jesse_mcp.adapters.storage.paper import SqlPaperStore
 from jesse_mcp.adapters.storage.paper_rows import pack_minutes, unpack_minutes
 from jesse_mcp.domain.backtests import Route, Trade
 from jesse_mcp.domain.errors import ErrorCode, ResearchError
+from jesse_mcp.domain.identity import new_id
 from jesse_mcp.domain.paper import Minute, PaperEquity, PaperOrder, PaperRequest, PaperStatus, PaperStep
 from jesse_mcp.domain.paper_records import (
     PaperAlert,
@@ -43,15 +44,8 @@ WARM_UP = np.arange(18, dtype=np.float64).reshape(3, 6) / 7
 
 
 @pytest.fixture
-def database(tmp_path: Path) -> Iterator[Database]:
-    database = Database.at(tmp_path / "records.db")
-    yield database
-    database.close()
-
-
-@pytest.fixture
-def store(database: Database) -> SqlPaperStore:
-    return SqlPaperStore(database)
+def store(records: Database) -> SqlPaperStore:
+    return SqlPaperStore(records)
 
 
 def made(store: SqlPaperStore, name: str = "mine", owner: str = "me", **changes: Any) -> PaperSession:
@@ -276,26 +270,24 @@ def test_equity_is_thinned_to_the_last_minute_of_each_bucket(store: SqlPaperStor
     assert store.equity_page("mine", MINUTE, 5, 10)[0][0].equity == 1010.0
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     equity=st.lists(st.floats(0, 1e6), min_size=1, max_size=40),
     cut=st.integers(0, 40),
     bucket=st.integers(1, 15),
 )
 def test_thinning_agrees_with_the_whole_curve(
-    tmp_path_factory: pytest.TempPathFactory, equity: list[float], cut: int, bucket: int
+    store: SqlPaperStore, equity: list[float], cut: int, bucket: int
 ) -> None:
-    database = Database.at(tmp_path_factory.mktemp("thin") / "records.db")
-    store = SqlPaperStore(database)
-    made(store)
+    name = new_id("session")
+    made(store, name)
     parts = [(0, equity[:cut]), (min(cut, len(equity)), equity[cut:])]
     place = PaperPlace()
     for first, values in parts:
         if values:
-            place = store.record("mine", "me", progress(place, step(first, values)))
-    points, total = store.equity_page("mine", bucket * MINUTE, 1000, 0)
-    whole = store.equity("mine")
-    database.close()
+            place = store.record(name, "me", progress(place, step(first, values)))
+    points, total = store.equity_page(name, bucket * MINUTE, 1000, 0)
+    whole = store.equity(name)
     peaks = np.maximum.accumulate(np.maximum(whole[:, 1], 1000.0))
     assert np.array_equal(whole[:, 3], 1 - whole[:, 1] / peaks)
     buckets = ((whole[:, 0] - MINUTE) // (bucket * MINUTE)).astype(int)
@@ -433,7 +425,9 @@ def test_listing_is_newest_first_and_paged(store: SqlPaperStore) -> None:
     assert ([s.session_id for s in sessions], total) == (["b"], 3)
 
 
-def test_a_full_disk_loses_nothing_that_was_stored(store: SqlPaperStore, database: Database) -> None:
+def test_a_full_disk_loses_nothing_that_was_stored(tmp_path: Path) -> None:
+    database = Database.at(tmp_path / "records.db")
+    store = SqlPaperStore(database)
     made(store)
     place = recorded(store, [1000.0])
     with database.writing() as connection:
@@ -446,6 +440,7 @@ def test_a_full_disk_loses_nothing_that_was_stored(store: SqlPaperStore, databas
     store.record("mine", "me", progress(place, many))
     assert len(store.equity("mine")) == 3001
     assert len(store.get("mine").log_tail) == 8192
+    database.close()
 
 
 @settings(max_examples=50, deadline=None)

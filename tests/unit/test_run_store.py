@@ -1,16 +1,17 @@
 """Runs come back as they were stored, bit for bit, and are found again."""
 
 import math
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from sqlalchemy import update
 
 from jesse_mcp.adapters.storage.database import Database
 from jesse_mcp.adapters.storage.runs import SqlRunStore
+from jesse_mcp.adapters.storage.tables import runs
 from jesse_mcp.domain.backtests import EngineOutcome, EquityPoint, Trade
 from jesse_mcp.domain.errors import ErrorCode, ResearchError
 from jesse_mcp.domain.identity import new_id
@@ -72,15 +73,8 @@ RECORDS = st.builds(
 
 
 @pytest.fixture
-def database(tmp_path: Path) -> Iterator[Database]:
-    database = Database.at(tmp_path / "records.db")
-    yield database
-    database.close()
-
-
-@pytest.fixture
-def store(database: Database) -> SqlRunStore:
-    return SqlRunStore(database)
+def store(records: Database) -> SqlRunStore:
+    return SqlRunStore(records)
 
 
 def record(run_id: str = "run_a", **changes: Any) -> RunRecord:
@@ -196,10 +190,10 @@ def test_pages_do_not_overlap_when_every_run_has_the_same_time(store: SqlRunStor
     assert seen == names[::-1]
 
 
-def test_a_damaged_record_says_so(database: Database, store: SqlRunStore) -> None:
+def test_a_damaged_record_says_so(records: Database, store: SqlRunStore) -> None:
     store.add(record())
-    with database.writing() as connection:
-        connection.exec_driver_sql("UPDATE runs SET record = x'00'")
+    with records.writing() as connection:
+        connection.execute(update(runs).values(record=b"\0"))
     with pytest.raises(ResearchError, match="cannot be decoded") as caught:
         store.get("run_a")
     assert caught.value.code is ErrorCode.STORAGE_FAILED
