@@ -1,7 +1,6 @@
 """One file, several processes, any failure named: the database under the stores."""
 
 import contextlib
-import sqlite3
 import subprocess
 import sys
 import tempfile
@@ -11,15 +10,14 @@ from pathlib import Path
 
 import pytest
 from filelock import FileLock
-from sqlalchemy import CreateTable, inspect, select
-from sqlalchemy.dialects import postgresql
-from sqlalchemy.schema import CreateIndex
+from sqlalchemy import NullPool, create_engine, inspect, select
 
 from jesse_mcp.adapters.storage import migrations, tables
 from jesse_mcp.adapters.storage.database import Database
 from jesse_mcp.adapters.storage.jobs import SqlJobStore
 from jesse_mcp.adapters.storage.ledger import SqlTrialLedger
 from jesse_mcp.domain.errors import ErrorCode, ResearchError
+from postgres_host import Place
 
 WRITER = """
 import sys
@@ -124,8 +122,9 @@ def test_readers_and_the_writer_do_not_wait_and_references_hold(database: Databa
         assert connection.exec_driver_sql("PRAGMA foreign_keys").scalar_one() == 1
 
 
-def test_a_transaction_that_reads_before_it_writes_waits_for_others(database: Database, path: Path) -> None:
-    store, other = SqlJobStore(database), Database.at(path)
+def test_a_transaction_that_reads_before_it_writes_waits_for_others(place: Place) -> None:
+    database, other = place.open(), place.open()
+    store = SqlJobStore(database)
     job = store.create("backtest", {}, "me", 0.0)
     entered, errors = threading.Event(), []
 
@@ -143,25 +142,35 @@ def test_a_transaction_that_reads_before_it_writes_waits_for_others(database: Da
         assert entered.wait(10)
         connection.execute(tables.jobs.update().values(owner="you"))
     thread.join()
-    other.close()
     assert errors == []
     assert store.cancel_requests("you") == [job.job_id]
 
 
-def test_a_reader_is_not_held_up_by_a_writer(database: Database) -> None:
-    store = SqlJobStore(database)
+def test_a_reader_is_not_held_up_by_a_writer(records: Database) -> None:
+    store = SqlJobStore(records)
     job = store.create("backtest", {}, "me", 0.0)
-    with database.writing() as connection:
+    with records.writing() as connection:
         connection.execute(tables.jobs.delete())
         assert store.get(job.job_id) == job
     assert store.page() == ([], 0)
 
 
-def test_a_failed_transaction_leaves_nothing(database: Database) -> None:
-    store = SqlJobStore(database)
+def test_a_reader_sees_one_moment(place: Place) -> None:
+    database, store = place.open(), SqlJobStore(place.open())
     store.create("backtest", {}, "me", 0.0)
-    with pytest.raises(ResearchError, match="SQLITE_ERROR"):
-        _delete_then_fail(database)
+    with database.reading() as connection:
+        before = connection.execute(select(tables.jobs)).all()
+        store.create("backtest", {}, "me", 0.0)
+        assert connection.execute(select(tables.jobs)).all() == before
+    assert store.page()[1] == 2
+
+
+def test_a_failed_transaction_leaves_nothing(records: Database) -> None:
+    store = SqlJobStore(records)
+    store.create("backtest", {}, "me", 0.0)
+    # 42601 is PostgreSQL's name of a syntax error.
+    with pytest.raises(ResearchError, match=r"SQLITE_ERROR|42601"):
+        _delete_then_fail(records)
     assert store.page()[1] == 1
 
 
@@ -171,17 +180,17 @@ def _delete_then_fail(database: Database) -> None:
         connection.exec_driver_sql("no such statement")
 
 
-def test_opening_again_migrates_nothing(database: Database) -> None:
-    versions(database)
-    database.close()
-    assert versions(database) == [1, 2, 3, 4, 5, 6, 7]
-    with database.writing() as connection:
+def test_opening_again_migrates_nothing(records: Database) -> None:
+    versions(records)
+    records.close()
+    assert versions(records) == [1, 2, 3, 4, 5, 6, 7]
+    with records.writing() as connection:
         migrations.apply(connection, migrations.MIGRATIONS)
-    assert versions(database) == [1, 2, 3, 4, 5, 6, 7]
+    assert versions(records) == [1, 2, 3, 4, 5, 6, 7]
 
 
-def test_migrated_and_declared_schema_agree(database: Database) -> None:
-    with database.reading() as connection:
+def test_migrated_and_declared_schema_agree(records: Database) -> None:
+    with records.reading() as connection:
         inspector = inspect(connection)
         assert set(inspector.get_table_names()) == set(tables.metadata.tables)
         for table in tables.metadata.tables.values():
@@ -191,9 +200,9 @@ def test_migrated_and_declared_schema_agree(database: Database) -> None:
             assert indexes >= {index.name for index in table.indexes}
 
 
-def test_an_older_file_is_brought_forward_with_its_rows(path: Path) -> None:
-    old = Database.at(path)
-    old_only = Database(old._url, steps=migrations.MIGRATIONS[:1])
+def test_older_records_are_brought_forward_with_their_rows(place: Place) -> None:
+    old = place.open()
+    old_only = Database(place.url, steps=migrations.MIGRATIONS[:1])
     job = SqlJobStore(old_only).create("backtest", {}, "me", 0.0)
     with old_only.writing() as connection:
         connection.exec_driver_sql("ALTER TABLE jobs DROP COLUMN result")
@@ -201,12 +210,11 @@ def test_an_older_file_is_brought_forward_with_its_rows(path: Path) -> None:
     assert SqlTrialLedger(old).count() == 0
     assert versions(old) == [1, 2, 3, 4, 5, 6, 7]
     assert SqlJobStore(old).get(job.job_id) == job
-    old.close()
 
 
-def test_trials_of_before_have_no_shape_and_count_by_name(path: Path) -> None:
-    old = Database.at(path)
-    old_only = Database(old._url, steps=migrations.MIGRATIONS[:4])
+def test_trials_of_before_have_no_shape_and_count_by_name(place: Place) -> None:
+    old = place.open()
+    old_only = Database(place.url, steps=migrations.MIGRATIONS[:4])
     with old_only.writing() as connection:
         connection.exec_driver_sql("DROP INDEX ix_trials_code_shape")
         connection.exec_driver_sql("ALTER TABLE trials DROP COLUMN code_shape")
@@ -224,26 +232,25 @@ def test_trials_of_before_have_no_shape_and_count_by_name(path: Path) -> None:
     assert not ledger.record(entry.model_copy(update={"trial_id": "u", "code_shape": "shape"}))
     assert [trial.code_shape for trial in ledger.entries("Trend")] == ["shape"]
     assert versions(old) == [1, 2, 3, 4, 5, 6, 7]
-    old.close()
 
 
-def test_a_migration_that_fails_changes_nothing(path: Path, database: Database) -> None:
+def test_a_migration_that_fails_changes_nothing(place: Place, records: Database) -> None:
     def broken(connection: object) -> None:
         raise ZeroDivisionError
 
-    broken_database = Database(database._url, steps=(*migrations.MIGRATIONS, broken))
+    broken_database = Database(place.url, steps=(*migrations.MIGRATIONS, broken))
     with pytest.raises(ZeroDivisionError), broken_database.reading():
         pytest.fail("must not open")
-    with contextlib.closing(sqlite3.connect(path)) as connection:
-        assert connection.execute("SELECT count(*) FROM sqlite_master").fetchone() == (0,)
-    assert versions(database) == [1, 2, 3, 4, 5, 6, 7]
+    bare = create_engine(place.url, poolclass=NullPool)
+    assert inspect(bare).get_table_names() == []
+    assert versions(records) == [1, 2, 3, 4, 5, 6, 7]
 
 
-def test_a_schema_of_a_newer_version_is_refused_and_left_alone(database: Database, path: Path) -> None:
-    with database.writing() as connection:
+def test_a_schema_of_a_newer_version_is_refused_and_left_alone(records: Database) -> None:
+    with records.writing() as connection:
         connection.execute(tables.schema_version.insert().values(version=99))
-    database.close()
-    error = failure(database)
+    records.close()
+    error = failure(records)
     assert "99" in error.message
     assert error.details == {"schema_version": 99, "known_version": 7}
     assert "upgrade" in str(error.hint)
@@ -339,11 +346,3 @@ def test_a_read_only_folder_is_reported_without_its_path() -> None:
         assert line.startswith("storage_failed ")
         assert "JESSE_MCP_HOME" in line
         assert name not in line
-
-
-def test_the_schema_is_valid_for_postgresql() -> None:
-    dialect = postgresql.dialect()  # type: ignore[no-untyped-call]
-    for table in tables.metadata.sorted_tables:
-        assert "CREATE TABLE" in str(CreateTable(table).compile(dialect=dialect))
-        for index in table.indexes:
-            assert "CREATE INDEX" in str(CreateIndex(index).compile(dialect=dialect))
