@@ -25,6 +25,11 @@ TIMESTAMP_HEADER = "X-Jesse-MCP-Timestamp"
 SIGNATURE_HEADER = "X-Jesse-MCP-Signature"
 _TRY_AGAIN = frozenset({408, 425, 429})
 
+#: All that has been given out of IPv6 for the internet (RFC 4291, IANA's IPv6 Address Space); outside are
+#: old forms that still lead inside: site-local, IPv4-compatible, the translation prefix of a network's own.
+_GLOBAL_UNICAST = ipaddress.IPv6Network("2000::/3")
+_NAT64 = ipaddress.IPv6Network("64:ff9b::/96")
+
 IpAddress = ipaddress.IPv4Address | ipaddress.IPv6Address
 
 
@@ -146,7 +151,11 @@ class HttpWebhooks:
         """Where ``url`` leads. Raises ``_RefusedError``, ``OSError``."""
         parts, port = self._split(url)
         name = parts.hostname or ""
-        found = await asyncio.get_running_loop().getaddrinfo(name, port, proto=6)
+        try:
+            found = await asyncio.get_running_loop().getaddrinfo(name, port, proto=6)
+        except UnicodeError:
+            # Labels of a name have 1 to 63 letters: the codec of names refuses others before anyone is asked.
+            raise _RefusedError("its host is no name: a part of it is empty or too long") from None
         addresses = [ipaddress.ip_address(str(entry[4][0]).partition("%")[0]) for entry in found]
         if not addresses:
             raise _RefusedError(f"{name} has no address")
@@ -170,6 +179,8 @@ class HttpWebhooks:
             raise _RefusedError("it names no host")
         if parts.username is not None or parts.password is not None:
             raise _RefusedError("it holds a user name, which would end up in logs")
+        if port == 0:
+            raise _RefusedError("its port is 0")
         return parts, port or (443 if parts.scheme == "https" else 80)
 
 
@@ -184,13 +195,15 @@ def is_public(address: IpAddress) -> bool:
         return False
     if isinstance(address, ipaddress.IPv4Address):
         return True
+    if address not in _GLOBAL_UNICAST and address not in _NAT64:
+        return False
     return all(is_public(inner) for inner in _wrapped(address))
 
 
 def _wrapped(address: ipaddress.IPv6Address) -> list[ipaddress.IPv4Address]:
     """IPv4 addresses that packets to ``address`` may end up at: mapped, 6to4, Teredo, NAT64 (RFC 6052)."""
     found = [address.ipv4_mapped, address.sixtofour, *(address.teredo or ())]
-    if address in ipaddress.ip_network("64:ff9b::/96"):
+    if address in _NAT64:
         found.append(ipaddress.IPv4Address(int(address) & 0xFFFFFFFF))
     return [one for one in found if one is not None]
 
