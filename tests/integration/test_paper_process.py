@@ -248,6 +248,18 @@ async def test_a_strategy_that_never_comes_back_is_stopped(bench: Bench) -> None
     assert (await failure_of(process.step(bench.minutes[:5]))).code is ErrorCode.RUN_TIMEOUT
 
 
+async def test_the_second_answer_of_a_strategy_that_forks_is_taken_for_no_other(bench: Bench) -> None:
+    process = await bench.open(code(before="time.sleep(0.05) if self.index == 2 and os.fork() else None"))
+
+    async def until_both_have_answered() -> None:
+        for first in range(0, len(bench.minutes), 4):
+            asked = bench.minutes[first : first + 4]
+            step = await process.step(asked)
+            assert [point.timestamp for point in step.equity] == [minute.closes_at for minute in asked]
+
+    assert (await failure_of(until_both_have_answered())).code is ErrorCode.WORKER_CRASHED
+
+
 async def test_more_memory_than_allowed(bench: Bench) -> None:
     process = await bench.open(code(before="self.vars[self.index] = bytearray(40_000_000)"), memory_mb=100)
     step = await process.step(bench.minutes[:9])

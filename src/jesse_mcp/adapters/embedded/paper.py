@@ -123,7 +123,7 @@ class EmbeddedPaperProcess:
             self._check(minutes)
             answer = await self._asked({"op": "step", "minutes": _plain(minutes)}, "step")
             try:
-                step = await asyncio.to_thread(self._understood, answer, len(minutes))
+                step = await asyncio.to_thread(self._understood, answer, minutes)
             except (KeyError, TypeError, ValueError):
                 # A strategy can write to the channel too, and what is no answer is a crash.
                 raise await self._crashed() from None
@@ -229,16 +229,20 @@ class EmbeddedPaperProcess:
             raise
         raise await self._crashed()
 
-    def _understood(self, answer: dict[str, Any], asked: int) -> PaperStep:
+    def _understood(self, answer: dict[str, Any], asked: Sequence[Minute]) -> PaperStep:
         error = None
+        worked = len(asked)
         if answer["failure"] is not None:
             error = self._failure({"log": answer["log"], **answer["failure"]}, "").to_dict()
-        elif answer["minutes"] != asked:
-            raise ValueError(answer["minutes"])
+            worked = int(answer["minutes"])
         equity = [
             {"timestamp": int(time), "equity": value, "unrealized_pnl": open_profit}
             for time, value, open_profit in answer["equity"]
         ]
+        # A strategy that forks answers twice, and the second answer is none to the next question.
+        closes = [minute.closes_at for minute in asked[:worked]]
+        if answer["minutes"] != worked or [point["timestamp"] for point in equity] != closes:
+            raise ValueError(answer["minutes"])
         told = ("minutes", "trades", "orders", "daily", "positions", "open_orders", "log", "seconds")
         return PaperStep.model_validate(
             {**{name: answer[name] for name in told}, "equity": equity, "error": error}
