@@ -161,6 +161,16 @@ async def test_a_title_files_the_same_answer_under_another_name(desk: Desk) -> N
     assert desk.ledger.count(None) == 1
 
 
+async def test_prices_of_the_call_have_no_title_since_they_are_no_run(
+    desk: Desk, candles: dict[str, NDArray[np.float64]]
+) -> None:
+    with pytest.raises(ResearchError, match="title is given with prices"):
+        await desk.service.backtest(
+            PairsArguments(**INLINE, prices=points(candles)), title="mine", wait_seconds=60
+        )
+    assert (await desk.jobs.page())[1] == 0
+
+
 async def test_either_symbol_may_be_y_of_the_same_family(desk: Desk) -> None:
     await desk.result(**ASKED)
     await desk.result(**{**ASKED, "symbol_y": SYMBOL_X, "symbol_x": SYMBOL_Y})

@@ -22,7 +22,7 @@ from jesse_mcp.services.pairs_jesse import compared, jesse_plan, jesse_request
 from jesse_mcp.services.pairs_plan import PairsPlan, PairsPlanner
 from jesse_mcp.services.pairs_record import outcome_of, record_of, trial_of
 from jesse_mcp.services.pairs_report import PairsResult, report
-from jesse_mcp.services.pairs_request import PairsArguments
+from jesse_mcp.services.pairs_request import PairsArguments, invalid
 from jesse_mcp.services.resumption import awaited
 from jesse_mcp.services.stoppable import Checkpoint, stoppable
 
@@ -86,6 +86,10 @@ class PairsService:
         Raises:
             ResearchError: what planning raises, or the error of the job when it fails in that time.
         """
+        if title is not None and arguments.prices is not None:
+            raise invalid(
+                "title is given with prices", "leave it out: prices of the call are not stored as a run"
+            )
         plan = await asyncio.to_thread(self._planner.plan, arguments)
 
         async def work(reporter: JobReporter) -> str | None:

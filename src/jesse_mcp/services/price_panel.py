@@ -28,6 +28,8 @@ MAX_VALUES = 25_000_000
 MAX_NAME = 60
 _NAMES = ("market", "prices", "run_ids")
 _YEAR_10000 = 253_402_300_800_000
+#: 26 April 1970 as milliseconds: what ends before is in seconds, or counts rows.
+_SECONDS_OF_2286 = 10_000_000_000
 
 Points = tuple[tuple[int, float], ...]
 
@@ -279,6 +281,11 @@ def _check_points(name: str, points: Points) -> None:
                 f"prices.{name}[{at}] is {price}", "prices are above zero: there is no return on nothing"
             )
         before = time
+    if before < _SECONDS_OF_2286:
+        raise _invalid(
+            f"prices.{name} ends at {before}, which is {iso_minute(before)} in epoch milliseconds",
+            "give times in epoch milliseconds: seconds times 1000, and no row numbers",
+        )
 
 
 def _check_runs(run_ids: tuple[str, ...] | None) -> None:
