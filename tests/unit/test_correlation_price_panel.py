@@ -133,6 +133,7 @@ def test_nothing_is_filled_in_even_when_a_series_is_empty() -> None:
             "prices.A ends at 1704067208, which is 1970-01-20T17:21Z",
         ),
         ({"prices": {"A": [[n, 1.0] for n in range(9)], "B": points((0, 1))}}, "prices.A ends at 8"),
+        ({"prices": {"A": [[0, 1.0]], "B": [[0, -1.0]]}}, "prices.B[0] is -1"),
         ({"prices": {"A\n": points((0, 1)), "B": points((0, 1))}}, "series named"),
         ({"prices": {"": points((0, 1)), "B": points((0, 1))}}, "series named"),
         ({"run_ids": ["run_a"]}, "run_ids has 1 runs"),

@@ -259,6 +259,13 @@ def _check_prices(prices: dict[str, Points] | None) -> None:
                 f"names are 1 to {MAX_NAME} printable letters",
             )
         _check_points(name, points)
+    for name, points in prices.items():
+        if points[-1][0] < _SECONDS_OF_2286:
+            raise _invalid(
+                f"prices.{name} ends at {points[-1][0]}, which is {iso_minute(points[-1][0])} in epoch "
+                "milliseconds",
+                "give times in epoch milliseconds: seconds times 1000, and no row numbers",
+            )
 
 
 def _check_points(name: str, points: Points) -> None:
@@ -281,11 +288,6 @@ def _check_points(name: str, points: Points) -> None:
                 f"prices.{name}[{at}] is {price}", "prices are above zero: there is no return on nothing"
             )
         before = time
-    if before < _SECONDS_OF_2286:
-        raise _invalid(
-            f"prices.{name} ends at {before}, which is {iso_minute(before)} in epoch milliseconds",
-            "give times in epoch milliseconds: seconds times 1000, and no row numbers",
-        )
 
 
 def _check_runs(run_ids: tuple[str, ...] | None) -> None:
