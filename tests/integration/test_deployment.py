@@ -144,8 +144,6 @@ def proxied(folder: Path, server: str) -> Iterator[tuple[int, int]]:
 
 
 def test_the_site_of_nginx_passes_what_it_should(address: str, tmp_path: Path) -> None:
-    import ssl
-
     with proxied(tmp_path, address) as (plain, secure):
         context = ssl.create_default_context(cafile=tmp_path / "ca.pem")
         here = f"https://127.0.0.1:{secure}"

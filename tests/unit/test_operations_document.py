@@ -2,9 +2,11 @@
 
 import re
 import shlex
+import subprocess
 from pathlib import Path
 
 import pytest
+import yaml
 
 from jesse_mcp.cli.main import build_app
 from jesse_mcp.domain.access import Scope
@@ -12,7 +14,9 @@ from jesse_mcp.domain.errors import ErrorCode
 from jesse_mcp.server.http.metrics import Metrics
 from jesse_mcp.settings import Settings, variable
 
-TEXT = (Path(__file__).parents[2] / "docs" / "operations.md").read_text()
+ROOT = Path(__file__).parents[2]
+DEPLOY = ROOT / "deploy"
+TEXT = (ROOT / "docs" / "operations.md").read_text()
 COMMANDS = [
     line for block in re.findall(r"```bash\n(.*?)```", TEXT, re.DOTALL) for line in block.splitlines()
 ]
@@ -28,6 +32,33 @@ def test_nothing_else_is_shown_that_nobody_runs() -> None:
     assert {line.split()[0] for line in COMMANDS} == {"jesse-mcp", "gunicorn", "uvicorn", "export"}
 
 
+def test_what_no_test_runs_says_so() -> None:
+    """And what it says of jesse-mcp and of files is true."""
+    parts = re.split(r"```sh\n(.*?)```", TEXT, flags=re.DOTALL)
+    for before, block in zip(parts[::2], parts[1::2], strict=False):
+        assert "Not run by a test, because it needs" in " ".join(before.split("\n\n")[-2:]).replace("\n", " ")
+        subprocess.run(["bash", "-n"], input=block, text=True, check=True)
+        for line in block.splitlines():
+            found = re.search(r"(?:bin/jesse-mcp|run --rm server) (.*)", line)
+            if found:
+                build_app().parse_args(shlex.split(found[1]), print_error=False, exit_on_error=False)
+    assert " ".join(TEXT.split()).count("Not run by a test") == TEXT.count("```sh\n")
+
+
+def test_every_file_to_deploy_is_there_and_named() -> None:
+    named = set(re.findall(r"deploy/([\w.-]+\w)", TEXT))
+    there = {path.name for path in DEPLOY.iterdir()}
+    assert named <= there
+    # What the others are made with.
+    assert there - named == {"Dockerfile", "Dockerfile.dockerignore", "postgres.sql"}
+
+
+def test_secrets_of_the_containers_are_all_made() -> None:
+    compose = yaml.safe_load((DEPLOY / "compose.yaml").read_text())
+    for secret in compose["secrets"].values():
+        assert f"> {secret['file'].removeprefix('../')}\n" in TEXT
+
+
 def test_exported_values_are_accepted(monkeypatch: pytest.MonkeyPatch) -> None:
     for line in COMMANDS:
         if line.startswith("export "):
@@ -35,9 +66,7 @@ def test_exported_values_are_accepted(monkeypatch: pytest.MonkeyPatch) -> None:
             monkeypatch.setenv(name, value)
     settings = Settings()
     assert (settings.allowed_hosts, settings.trusted_proxies) == (("desk.example.org",), ("127.0.0.1",))
-    assert f"server_name {settings.allowed_hosts[0]};" in TEXT
-    assert f"proxy_pass http://127.0.0.1:{settings.port};" in TEXT
-    assert f"client_max_body_size {settings.max_request_bytes // 2**20}m;" in TEXT
+    assert f"server_name {settings.allowed_hosts[0]};" in (DEPLOY / "nginx.conf").read_text()
 
 
 def test_names_in_the_text_exist() -> None:
