@@ -389,7 +389,7 @@ async def test_a_process_that_does_not_answer_is_ended_by_a_stop(desk: Desk) -> 
     await until(lambda: _woken(run) and task.done())
     session = desk.session()
     assert session.error is not None
-    assert (session.status, session.error["code"]) == (PaperStatus.STOPPED, "worker_crashed")
+    assert (session.status, session.error["code"]) == (PaperStatus.STOPPED, "run_timeout")
     assert len(desk.store.equity("mine")) == 10
     assert len(desk.engine.opened) == 1, "it is not tried again"
 
@@ -587,6 +587,26 @@ async def test_a_session_of_a_dead_server_is_taken_up(desk: Desk, keepers: Keepe
     await until(lambda: desk.session().status is PaperStatus.FINISHED)
     assert desk.result() == await undisturbed(desk)
     assert "taken_up" in {event.kind for event in desk.store.events("mine", 10)}
+
+
+async def test_sessions_that_were_claimed_are_begun_whatever_the_disk_refuses(
+    desk: Desk, keepers: Keepers, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    add_events, refused = desk.store.add_events, []
+
+    def refused_once(session_id: str, events: Any) -> None:
+        if not refused:
+            refused.append(session_id)
+            raise FULL
+        add_events(session_id, events)
+
+    monkeypatch.setattr(desk.store, "add_events", refused_once)
+    desk.owner = "dead"
+    names = [desk.create("mine"), desk.create("other")]
+    desk.owner = "me"
+    keeper = await keepers("me", frozenset({"dead"}))
+    await until(lambda: all(keeper.run_of(name) for name in names))
+    assert refused == ["mine"]
 
 
 async def test_a_session_of_a_living_server_is_left_alone(desk: Desk, keepers: Keepers) -> None:

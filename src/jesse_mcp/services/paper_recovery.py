@@ -47,6 +47,7 @@ class PaperKeeper:
         self._beat_seconds = beat_seconds
         self._now = now
         self._runs: dict[str, SessionRun] = {}
+        self._claims: set[str] = set()
         self._tasks: set[asyncio.Task[None]] = set()
         self._sending: asyncio.Task[None] | None = None
         self._heart: asyncio.Task[None] | None = None
@@ -147,18 +148,20 @@ class PaperKeeper:
             self._runs[session_id].decide()
 
     async def _take_over(self) -> None:
-        store, owner = self.parts.store, self.parts.owner
-        for session_id in await asyncio.to_thread(self._claimed):
+        # Kept until each is begun: nobody else looks after a session whose owner lives.
+        self._claims.update(await asyncio.to_thread(self._claimed))
+        for session_id in sorted(self._claims - self._runs.keys()):
             if self._closing.is_set():
                 return
-            if session_id in self._runs:
-                continue
             logger.info("paper session %s is taken up", session_id)
-            taken = PaperEvent(
-                timestamp=self.parts.clock.now_ms(), kind="taken_up", message=f"by the server {owner}"
-            )
-            await asyncio.to_thread(store.add_events, session_id, [taken])
             self.begin(session_id)
+            self._claims.discard(session_id)
+            taken = PaperEvent(
+                timestamp=self.parts.clock.now_ms(),
+                kind="taken_up",
+                message=f"by the server {self.parts.owner}",
+            )
+            await asyncio.to_thread(self.parts.store.add_events, session_id, [taken])
 
     def _claimed(self) -> list[str]:
         """Sessions that are this server's from now on."""

@@ -125,7 +125,7 @@ class SessionRun:
         self._failures = self._failures + 1 if reached == self._failed_at else 1
         self._failed_at = reached
         if self._given_up or (self._stop and self._failures >= CRASHES):
-            await self._cut_short(error)
+            await self._cut_short(_silent(self._parts.stop_patience) if self._given_up else error)
             return False
         if error.code not in _CRASHED | _PASSING or (error.code in _CRASHED and self._failures >= CRASHES):
             await self._fail(error)
@@ -265,6 +265,14 @@ class SessionRun:
         if process is not None:
             # Shielded: a cancellation must not leave the process running.
             await asyncio.shield(asyncio.ensure_future(process.close()))
+
+
+def _silent(patience: float) -> ResearchError:
+    return ResearchError(
+        ErrorCode.RUN_TIMEOUT,
+        f"the strategy had not answered for {patience:g} s when the session was to stop",
+        hint="look for an endless loop in it; open positions stay as they are recorded, and no run is stored",
+    )
 
 
 def _internal(fault: Exception) -> ResearchError:
