@@ -724,6 +724,29 @@ async def test_an_end_the_store_refused_is_known_here_and_written_later(
     assert (await service.get(job.job_id)).run_id == "run_late"
 
 
+async def test_a_job_that_was_recorded_while_the_record_seemed_to_fail_does_not_stay_active(
+    service: JobService, store: WatchedStore
+) -> None:
+    gate = Gate()
+    job = await service.submit("backtest", {}, gate)
+    store.failing.add("create")
+    with pytest.raises(ResearchError, match="create failed"):
+        await service.submit("import", {}, gate)
+    store.failing.clear()
+    ((workless,), _) = await asyncio.to_thread(store.page, kind="import")
+
+    async def ended() -> bool:
+        return not (await stored(store, workless.job_id)).state.active
+
+    await until(ended)
+    lost = await stored(store, workless.job_id)
+    assert lost.state is JobState.LOST
+    assert lost.error is not None
+    assert lost.error["details"] == {"reason": "never_began"}
+    gate.go.set()
+    assert (await service.wait(job.job_id, LONG)).state is JobState.DONE
+
+
 @pytest.mark.parametrize("call", ["renew", "reap"])
 async def test_the_heart_survives_a_failing_store(
     service: JobService, store: WatchedStore, caplog: pytest.LogCaptureFixture, call: str

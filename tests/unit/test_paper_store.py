@@ -1,7 +1,9 @@
 """Paper sessions are stored before they are reported, once, by their owner alone."""
 
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from threading import Barrier
 from typing import Any
 
 import numpy as np
@@ -10,6 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from jesse_mcp.adapters.storage.database import Database
+from jesse_mcp.adapters.storage.owner import owner_is_dead
 from jesse_mcp.adapters.storage.paper import SqlPaperStore
 from jesse_mcp.adapters.storage.paper_rows import pack_minutes, unpack_minutes
 from jesse_mcp.domain.backtests import Route, Trade
@@ -359,6 +362,39 @@ def test_sessions_of_the_dead_and_the_silent_are_taken_over_once(store: SqlPaper
     assert store.claim("you", 150.0, 300.0, frozenset()) == ["a", "b", "d"]
     store.end("a", "you", PaperEnd(status=PaperStatus.STOPPED, ended_at=1))
     assert store.claim("me", 1e9, 2e9, frozenset({"you"})) == ["b", "c", "d"]
+
+
+def at_once(call: Callable[[int], Any]) -> list[Any]:
+    barrier = Barrier(6)
+
+    def one(number: int) -> Any:
+        barrier.wait()
+        return call(number)
+
+    with ThreadPoolExecutor(6) as threads:
+        return list(threads.map(one, range(6)))
+
+
+def test_servers_that_act_at_once_do_not_disturb_each_other(store: SqlPaperStore) -> None:
+    made(store, owner="silent")
+    taken = at_once(lambda number: store.claim(f"server {number}", 101.0, 200.0, frozenset()))
+    assert sorted(taken) == [[]] * 5 + [["mine"]]
+    owner = store.get("mine").owner
+    assert owner == f"server {taken.index(['mine'])}"
+    assert sorted(at_once(lambda number: store.add_change("mine", number + 1))) == [1, 2, 3, 4, 5, 6]
+    end = PaperEnd(status=PaperStatus.STOPPED, ended_at=START)
+    assert sorted(at_once(lambda _: store.end("mine", owner, end))) == [False] * 5 + [True]
+
+
+def test_a_session_of_another_machine_is_taken_over_when_its_lease_has_run_out(store: SqlPaperStore) -> None:
+    far = "far.example.org[4026531836]:77:1.00"
+    made(store, owner=far)
+    dead = frozenset(filter(owner_is_dead, store.active_owners()))
+    assert dead == frozenset(), "nobody knows processes of another machine"
+    assert store.claim("me", 100.0, 200.0, dead) == []
+    assert store.claim("me", 100.1, 200.0, dead) == ["mine"]
+    assert refused(lambda: store.log_candles("mine", far, minutes(0, 1))) is ErrorCode.SESSION_NOT_ACTIVE
+    assert store.renew(far, 300.0) == frozenset()
 
 
 def test_what_is_asked_reaches_the_owner_until_it_is_decided(store: SqlPaperStore) -> None:

@@ -1,6 +1,7 @@
 """Runs come back as they were stored, bit for bit, and are found again."""
 
 import math
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -135,6 +136,28 @@ def test_a_run_is_never_replaced(store: SqlRunStore) -> None:
         store.add(record(title="second"))
     assert caught.value.code is ErrorCode.STORAGE_FAILED
     assert store.get("run_a").title == "first"
+
+
+def test_of_many_that_store_one_run_exactly_one_does(store: SqlRunStore) -> None:
+    barrier = threading.Barrier(4)
+    kept: list[str] = []
+    refused: list[ErrorCode] = []
+
+    def add(title: str) -> None:
+        barrier.wait()
+        try:
+            store.add(record(title=title))
+            kept.append(title)
+        except ResearchError as error:
+            refused.append(error.code)
+
+    threads = [threading.Thread(target=add, args=(title,)) for title in "abcd"]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert kept == [store.get("run_a").title]
+    assert refused == [ErrorCode.STORAGE_FAILED] * 3
 
 
 def test_find_gives_the_latest_run_of_an_experiment(store: SqlRunStore) -> None:

@@ -279,15 +279,29 @@ class JobService:
     async def _beat(self) -> None:
         mine = [own for own in self._own.values() if own.job.state.active]
         if mine:
+            beginning = bool(self._beginning)
             renewed = await asyncio.to_thread(self._store.renew, self._owner, self._lease())
             for own in mine:
                 if own.job.job_id not in renewed:
                     own.stop(Stop.ENDED_ELSEWHERE)
+            if not beginning and not self._beginning:
+                await self._end_workless(renewed - self._own.keys())
             for job_id in await asyncio.to_thread(self._store.cancel_requests, self._owner):
                 if job_id in self._own:
                     self._own[job_id].stop(Stop.CANCELLED)
         await self._write_ends()
         await asyncio.to_thread(self._reap)
+
+    async def _end_workless(self, job_ids: frozenset[str]) -> None:
+        """End jobs that were recorded while the record seemed to fail: the answer of a database was lost."""
+        for job_id in job_ids:
+            error = ResearchError(
+                ErrorCode.JOB_LOST,
+                f"the job {job_id!r} never began: the records database failed while it was recorded",
+                hint="submit the same request again",
+                details={"reason": "never_began"},
+            )
+            await asyncio.to_thread(self._store.finish, job_id, JobState.LOST, error=error.to_dict())
 
     async def _write_ends(self) -> None:
         for own in [own for own in self._own.values() if own.unwritten]:

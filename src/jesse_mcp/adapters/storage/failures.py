@@ -49,6 +49,7 @@ _POSTGRESQL: tuple[tuple[str, str, str], ...] = (
     ),
     ("53", "the records database lacks memory or another resource", _AGAIN),
     ("42501", "the records database refuses its user", _GRANT),
+    ("3F000", "the records database refuses its user", _GRANT),
     ("25006", "the records database cannot be written", "connect to the primary, not to a replica"),
     ("28", "the records database refuses its user", _REACH),
     ("3D000", "there is no such records database", _REACH),
