@@ -592,7 +592,8 @@ async def test_a_session_of_a_dead_server_is_taken_up(desk: Desk, keepers: Keepe
 async def test_sessions_that_were_claimed_are_begun_whatever_the_disk_refuses(
     desk: Desk, keepers: Keepers, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    add_events, refused = desk.store.add_events, []
+    add_events = desk.store.add_events
+    refused: list[str] = []
 
     def refused_once(session_id: str, events: Any) -> None:
         if not refused:
