@@ -19,12 +19,9 @@ from jesse_mcp.adapters.storage.database import Database
 from jesse_mcp.adapters.storage.jobs import SqlJobStore
 from jesse_mcp.adapters.storage.runs import SqlRunStore
 from jesse_mcp.analytics.synthetic import synthetic_candles
-from jesse_mcp.domain.backtests import BacktestRequest, EngineOutcome, EquityPoint, Route
 from jesse_mcp.domain.candles import SeriesKey
 from jesse_mcp.domain.errors import ErrorCode, ResearchError
-from jesse_mcp.domain.identity import new_id
 from jesse_mcp.domain.jobs import JobState
-from jesse_mcp.domain.runs import RunRecord
 from jesse_mcp.services import correlation as module
 from jesse_mcp.services.analysis_source import AnalysisSources
 from jesse_mcp.services.correlation import CorrelationAnswer, CorrelationService
@@ -33,6 +30,7 @@ from jesse_mcp.services.correlation_request import CorrelationArguments
 from jesse_mcp.services.jobs import JobService
 from jesse_mcp.services.market_bars import MarketReader
 from jesse_mcp.services.price_panel import PricePanels, panel_arguments
+from stored_runs import run_with_balances
 
 START = 1_704_067_200_000
 DAY = 86_400_000
@@ -66,43 +64,9 @@ class Desk:
     runs: SqlRunStore
     candles: ParquetCandleStore
 
-    def run(self, balances: list[float]) -> str:
-        request = BacktestRequest(
-            exchange=EXCHANGE,
-            exchange_type="futures",
-            routes=(Route(strategy="Mine", symbol="BTC-USDT", timeframe="1h"),),
-            start_ms=START,
-            end_ms=START + len(balances) * DAY,
-            starting_balance=balances[0],
-            fee=0,
-            warm_up_candles=0,
-            fast_mode=True,
-        )
-        record = RunRecord(
-            run_id=new_id("run"),
-            kind="backtest",
-            created_at="2026-01-01T00:00:00.000Z",
-            fingerprint=new_id("print"),
-            strategies=("Mine",),
-            symbols=("BTC-USDT",),
-            title=None,
-            request=request.model_dump(mode="json"),
-            code_hash="c0de",
-            candle_hashes={},
-            outcome=EngineOutcome(
-                metrics={},
-                undefined={},
-                trades=(),
-                equity=tuple(
-                    EquityPoint(timestamp=START + day * DAY, balance=balance)
-                    for day, balance in enumerate(balances)
-                ),
-                equity_missing_reason=None,
-                hyperparameters={},
-                engine={},
-            ),
-            warnings=("a warning of the run",),
-        )
+    def run(self, balances: list[float], late_ms: int = 0) -> str:
+        points = [(START + day * DAY + late_ms, balance) for day, balance in enumerate(balances)]
+        record = run_with_balances(points, start_ms=START, end_ms=START + len(balances) * DAY)
         self.runs.add(record)
         return record.run_id
 
@@ -400,6 +364,16 @@ async def test_stored_candles_and_runs_are_series_too(desk: Desk) -> None:
     assert runs.pairs[0]["correlation"] == pytest.approx(expected, abs=1e-12)
     assert [row["name"] for row in runs.series] == ids
     assert f"run {ids[0]}: a warning of the run" in runs.findings
+
+
+async def test_runs_whose_days_are_noted_at_different_times_are_of_the_same_days(desk: Desk) -> None:
+    """Jesse notes them a minute or a bar after midnight, a pair's are of midnight."""
+    balances = [table(1, seed=seed, n=30)[:, 0].tolist() for seed in (1, 2, 3)]
+    late = [desk.run(one, at) for one, at in zip(balances, (0, 60_000, 3_600_000), strict=True)]
+    prompt = [desk.run(one) for one in balances]
+    found, expected = [await desk.result(run_ids=ids) for ids in (late, prompt)]
+    assert found.returns == 29
+    assert [row["correlation"] for row in found.pairs] == [row["correlation"] for row in expected.pairs]
 
 
 async def test_a_run_that_lost_everything_ends_there(desk: Desk) -> None:

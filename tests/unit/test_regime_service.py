@@ -17,11 +17,8 @@ from jesse_mcp.adapters.storage.jobs import SqlJobStore
 from jesse_mcp.adapters.storage.runs import SqlRunStore
 from jesse_mcp.analytics.regime_hmm import fit_hmm
 from jesse_mcp.analytics.return_series import compounded
-from jesse_mcp.domain.backtests import BacktestRequest, EngineOutcome, EquityPoint, Route
 from jesse_mcp.domain.errors import ErrorCode, ResearchError
-from jesse_mcp.domain.identity import new_id
 from jesse_mcp.domain.jobs import JobState
-from jesse_mcp.domain.runs import RunRecord
 from jesse_mcp.services import regimes as module
 from jesse_mcp.services.analysis_source import AnalysisSources, SourceArguments
 from jesse_mcp.services.jobs import JobService
@@ -30,6 +27,7 @@ from jesse_mcp.services.regime_evidence import gathered
 from jesse_mcp.services.regime_report import RegimeResult
 from jesse_mcp.services.regime_request import RegimeArguments
 from jesse_mcp.services.regimes import RegimeAnswer, RegimeService
+from stored_runs import run_with_balances
 
 START = 1_704_067_200_000
 DAY = 86_400_000
@@ -55,41 +53,8 @@ class Desk:
         self.service, self.jobs, self.runs = service, jobs, runs
 
     def run(self, returns: Floats, start: int = START) -> str:
-        request = BacktestRequest(
-            exchange="Binance Perpetual Futures",
-            exchange_type="futures",
-            routes=(Route(strategy="Mine", symbol="BTC-USDT", timeframe="1h"),),
-            start_ms=start,
-            end_ms=start + len(returns) * DAY,
-            starting_balance=10_000,
-            fee=0,
-            warm_up_candles=0,
-            fast_mode=True,
-        )
-        record = RunRecord(
-            run_id=new_id("run"),
-            kind="backtest",
-            created_at="2026-01-01T00:00:00.000Z",
-            fingerprint=new_id("print"),
-            strategies=("Mine",),
-            symbols=("BTC-USDT",),
-            title=None,
-            request=request.model_dump(mode="json"),
-            code_hash="c0de",
-            candle_hashes={},
-            outcome=EngineOutcome(
-                metrics={},
-                undefined={},
-                trades=(),
-                equity=tuple(
-                    EquityPoint(timestamp=at, balance=value) for at, value in points(returns, start)
-                ),
-                equity_missing_reason=None,
-                hyperparameters={},
-                engine={},
-            ),
-            warnings=(),
-        )
+        end_ms = start + len(returns) * DAY
+        record = run_with_balances(points(returns, start), start_ms=start, end_ms=end_ms, warnings=())
         self.runs.add(record)
         return record.run_id
 

@@ -18,18 +18,16 @@ from jesse_mcp.adapters.storage.database import Database
 from jesse_mcp.adapters.storage.jobs import SqlJobStore
 from jesse_mcp.adapters.storage.runs import SqlRunStore
 from jesse_mcp.analytics.synthetic import synthetic_candles
-from jesse_mcp.domain.backtests import BacktestRequest, EngineOutcome, EquityPoint, Route
 from jesse_mcp.domain.candles import SeriesKey
 from jesse_mcp.domain.errors import ErrorCode, ResearchError
-from jesse_mcp.domain.identity import new_id
 from jesse_mcp.domain.jobs import JobState
-from jesse_mcp.domain.runs import RunRecord
 from jesse_mcp.services import value_at_risk as module
 from jesse_mcp.services.analysis_source import AnalysisSources, Sample, SourceArguments, source_arguments
 from jesse_mcp.services.jobs import JobService
 from jesse_mcp.services.market_bars import MarketReader
 from jesse_mcp.services.value_at_risk import VarService
 from jesse_mcp.services.value_at_risk_request import DEFAULT_METHODS, VarArguments, VarMethod, check_work
+from stored_runs import run_with_balances
 
 START = 1_704_067_200_000
 DAY = 86_400_000
@@ -63,42 +61,9 @@ class Desk:
     candles: ParquetCandleStore
 
     def run(self, balances: list[float], missing: str | None = None) -> str:
-        request = BacktestRequest(
-            exchange=EXCHANGE,
-            exchange_type="futures",
-            routes=(Route(strategy="Mine", symbol="BTC-USDT", timeframe="1h"),),
-            start_ms=START,
-            end_ms=START + max(len(balances), 2) * DAY,
-            starting_balance=10_000,
-            fee=0,
-            warm_up_candles=0,
-            fast_mode=True,
-        )
-        record = RunRecord(
-            run_id=new_id("run"),
-            kind="backtest",
-            created_at="2026-01-01T00:00:00.000Z",
-            fingerprint=new_id("print"),
-            strategies=("Mine",),
-            symbols=("BTC-USDT",),
-            title=None,
-            request=request.model_dump(mode="json"),
-            code_hash="c0de",
-            candle_hashes={},
-            outcome=EngineOutcome(
-                metrics={},
-                undefined={},
-                trades=(),
-                equity=tuple(
-                    EquityPoint(timestamp=START + day * DAY, balance=balance)
-                    for day, balance in enumerate(balances)
-                ),
-                equity_missing_reason=missing,
-                hyperparameters={},
-                engine={},
-            ),
-            warnings=("a warning of the run",),
-        )
+        points = [(START + day * DAY, balance) for day, balance in enumerate(balances)]
+        end_ms = START + max(len(balances), 2) * DAY
+        record = run_with_balances(points, start_ms=START, end_ms=end_ms, missing=missing)
         self.runs.add(record)
         return record.run_id
 

@@ -28,6 +28,7 @@ MAX_VALUES = 25_000_000
 MAX_NAME = 60
 _NAMES = ("market", "prices", "run_ids")
 _YEAR_10000 = 253_402_300_800_000
+DAY_MS = 1_440 * MINUTE_MS
 #: 26 April 1970 as milliseconds: what ends before is in seconds, or counts rows.
 _SECONDS_OF_2286 = 10_000_000_000
 
@@ -168,9 +169,22 @@ class PricePanels:
             times = sample.series.timestamps
             if sample.reason is not None or times is None:
                 raise _invalid(f"{sample.label} has no balances: {sample.reason}", "leave it out of run_ids")
-            series[run_id] = (times, sample.series.balances)
+            series[run_id] = _last_of_each_day(times, sample.series.balances)
             remarks += [f"{sample.label}: {remark}" for remark in sample.remarks]
         return aligned_panel("run_ids", series, step_ms=round(YEAR_MS / DAYS_A_YEAR), remarks=tuple(remarks))
+
+
+def _last_of_each_day(
+    times: NDArray[np.int64], balances: NDArray[np.float64]
+) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+    """Times become the beginning of their day.
+
+    Jesse notes a day's balance at 00:01 or, in fast mode, up to a bar later; a pair's is of midnight. All are
+    balances of the same day.
+    """
+    days = times // DAY_MS * DAY_MS
+    last = np.append(np.diff(days) > 0, True)
+    return days[last], balances[last]
 
 
 def aligned_panel(

@@ -186,7 +186,9 @@ def check_length(arguments: RegimeArguments, periods: int) -> None:
         raise invalid(
             f"there are {periods:,} periods and training_periods is {arguments.training:,}: none would have "
             "a regime",
-            f"give a longer series, or training_periods from {LEAST_TRAINING} to less than that",
+            f"give a longer series, or training_periods from {LEAST_TRAINING} to less than that"
+            if periods > LEAST_TRAINING
+            else f"give a series of more than {LEAST_TRAINING} periods, or of a shorter timeframe",
         )
     refits = -(-(periods - arguments.training) // arguments.every)
     if refits > MAX_REFITS:
