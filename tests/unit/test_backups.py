@@ -506,20 +506,27 @@ def test_without_room_nothing_is_begun(backup: Path, tmp_path: Path, monkeypatch
 FULL = """
 import resource, sys
 from jesse_mcp.cli.main import main
-resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))
+limit = int(sys.argv.pop())
+resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
 sys.argv = ["jesse-mcp", *sys.argv[1:]]
 main()
 """
 
 
-@pytest.mark.parametrize("command", ["backup", "restore"])
-def test_a_full_disk_leaves_nothing_half_done(backup: Path, home: Path, tmp_path: Path, command: str) -> None:
-    """A limit on the size of a file refuses a write half way, as a full disk does."""
+@pytest.mark.parametrize(("command", "room"), [("backup", 20_000), ("backup", 200_000), ("restore", 20_000)])
+def test_a_full_disk_leaves_nothing_half_done(
+    backup: Path, home: Path, tmp_path: Path, command: str, room: int
+) -> None:
+    """A limit on the size of a file refuses a write half way, as a full disk does.
+
+    The copy of the records is larger than the first limit, the whole backup than the second.
+    """
+    assert 20_000 < (home / "research.sqlite").stat().st_size < 200_000 < backup.stat().st_size
     used = home if command == "backup" else tmp_path / "other"
     before = sorted(path.name for path in tmp_path.iterdir())
     target = tmp_path / "second.tar" if command == "backup" else backup
     done = subprocess.run(
-        [sys.executable, "-c", FULL, command, target],
+        [sys.executable, "-c", FULL, command, target, str(room)],
         env={**os.environ, "JESSE_MCP_HOME": str(used)},
         capture_output=True,
         text=True,
