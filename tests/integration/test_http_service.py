@@ -122,7 +122,8 @@ def service(engine_python: Path, tmp_path_factory: pytest.TempPathFactory) -> It
 
 def test_no_token_no_answer(service: Service) -> None:
     answer = httpx2.post(service.url, json=LIST, headers=HEADERS)
-    assert (answer.status_code, answer.headers["www-authenticate"], answer.content) == (401, "Bearer", b"")
+    assert (answer.status_code, answer.headers["www-authenticate"]) == (401, "Bearer")
+    assert "jesse-mcp token create" in answer.json()["error"]["hint"]
     old = service.token("old", Scope.READ, days=1e-9)
     for wrong in ("wrong", GIVEN[:-1], old, GIVEN.upper()):
         answer = service.post(wrong)

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import re
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Callable
@@ -12,6 +13,7 @@ from typing import Any
 import httpx2
 import pytest
 
+from jesse_mcp.cli.main import build_app
 from jesse_mcp.composition import open_tokens
 from jesse_mcp.domain.access import Scope
 from jesse_mcp.domain.errors import ErrorCode
@@ -107,15 +109,29 @@ def audited(tmp_path: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in text.splitlines()]
 
 
+def teaches(answer: httpx2.Response, message: str) -> None:
+    error = answer.json()["error"]
+    assert (error["code"], error["message"]) == ("forbidden", message)
+    assert "Authorization: Bearer TOKEN" in error["hint"]
+    command = re.search(r"`jesse-mcp (token create [^`]*)`", error["hint"])
+    assert command is not None
+    build_app().parse_args(command[1].split(), print_error=False, exit_on_error=False)
+    assert not re.search("regist|reconnect", answer.text + answer.headers["www-authenticate"])
+    assert int(answer.headers["content-length"]) == len(answer.content)
+
+
 async def test_who_comes_in(desk: Opened) -> None:
     async with desk() as ours:
         answer = await ours.call()
         assert (answer.status_code, answer.headers["www-authenticate"]) == (401, "Bearer")
+        teaches(answer, "no token was sent")
         assert answer.headers["x-request-id"].startswith("req_")
         for wrong in ("wrong", ours.tokens["read"][:-1], "e30.e30."):
             answer = await ours.call(wrong)
             assert answer.status_code == 401
-            assert 'error="invalid_token"' in answer.headers["www-authenticate"]
+            assert answer.headers["www-authenticate"].startswith('Bearer error="invalid_token", ')
+            teaches(answer, "the token is unknown, expired or revoked")
+            assert wrong not in answer.text
         for scheme in ("Basic", "Token", ""):
             refused = await ours.call(headers={"Authorization": f"{scheme} {ours.tokens['read']}"})
             assert refused.status_code == 401

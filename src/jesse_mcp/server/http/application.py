@@ -16,6 +16,7 @@ from jesse_mcp.server.http.authentication import BearerTokens, http_origin, jwt_
 from jesse_mcp.server.http.metrics import Metrics
 from jesse_mcp.server.http.request_identity import RequestIdentity
 from jesse_mcp.server.http.request_limits import RateLimit, RequestDeadline, TokenBuckets
+from jesse_mcp.server.http.token_refusal import MCP_PATH, TokenRefusal
 from jesse_mcp.server.http.watching import add_routes
 from jesse_mcp.services.tokens import TokenService
 
@@ -58,7 +59,7 @@ def build_http_application(application: Application, tokens: TokenService) -> Ht
         inner.insert(0, Middleware(RateLimit, buckets=TokenBuckets(settings.rate_limit_requests_per_minute)))
     # Said here, so that no variable of the framework's own can open anything.
     web = server.http_app(
-        path="/mcp",
+        path=MCP_PATH,
         middleware=inner,
         json_response=False,
         stateless_http=settings.stateless,
@@ -68,5 +69,5 @@ def build_http_application(application: Application, tokens: TokenService) -> Ht
     )
     web.debug = False
     trusted = list(settings.trusted_proxies)
-    outer: Any = ProxyHeadersMiddleware(RequestIdentity(web), trusted_hosts=trusted)  # type: ignore[arg-type]
+    outer: Any = ProxyHeadersMiddleware(RequestIdentity(TokenRefusal(web)), trusted_hosts=trusted)  # type: ignore[arg-type]
     return HttpApplication(outer, web.router.lifespan_context(web))
