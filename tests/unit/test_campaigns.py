@@ -295,6 +295,11 @@ async def test_hopeless_trials_are_given_up_on_slices_of_the_training_alone(tmp_
         assert best[0] > 0.9 * best[1]
 
 
+def assert_only_the_rest_ran(ran: int, done: int) -> None:
+    """Of 35 runs; up to two were being stored when ``done`` were counted, and may count by now."""
+    assert 0 <= 35 - done - ran <= 2
+
+
 async def test_a_resumed_job_runs_only_what_is_left(tmp_path: Path) -> None:
     async with opened(tmp_path / "whole") as desk:
         whole = await desk.optimize()
@@ -311,7 +316,7 @@ async def test_a_resumed_job_runs_only_what_is_left(tmp_path: Path) -> None:
         answer = await desk.optimizations.resume(submitted.job_id, wait_seconds=60)
         assert answer.result is not None
         assert essence(answer.result) == essence(whole)
-        assert len(desk.engine.runs) - before == 35 - done
+        assert_only_the_rest_ran(len(desk.engine.runs) - before, done)
         again = await desk.optimizations.resume(answer.job_id, wait_seconds=0)
         assert again == answer
 
@@ -348,7 +353,7 @@ async def test_who_resumes_what_goes_on_already_joins_it(tmp_path: Path) -> None
             *(desk.optimizations.resume(name, wait_seconds=60) for name in (job, first.job_id))
         )
         assert {answer.job_id for answer in answers} == {first.job_id}
-        assert len(desk.engine.runs) - before == 35 - done
+        assert_only_the_rest_ran(len(desk.engine.runs) - before, done)
         assert answers[0].result is not None
         assert essence(answers[0].result) == essence(whole)
 
