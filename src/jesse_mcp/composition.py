@@ -4,10 +4,9 @@ import asyncio
 import time
 from contextlib import suppress
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from jesse_mcp import __version__
-from jesse_mcp.adapters.backup.home_archives import LocalHomeArchives
-from jesse_mcp.adapters.backup.postgres_options import options_of_postgres
 from jesse_mcp.adapters.candles.file_reader import CandleFiles
 from jesse_mcp.adapters.embedded.market_data import EmbeddedMarketData
 from jesse_mcp.adapters.embedded.paper import EmbeddedPaperEngine
@@ -33,7 +32,6 @@ from jesse_mcp.ports.paper import PaperFeed
 from jesse_mcp.services.analysis_source import AnalysisSources
 from jesse_mcp.services.backtest_plan import BacktestPlanner
 from jesse_mcp.services.backtests import BacktestService
-from jesse_mcp.services.backups import BackupService
 from jesse_mcp.services.batches import BatchService
 from jesse_mcp.services.campaign import CampaignService
 from jesse_mcp.services.candle_import import CandleImportService
@@ -74,6 +72,9 @@ from jesse_mcp.services.tokens import TokenService
 from jesse_mcp.services.value_at_risk import VarService
 from jesse_mcp.services.walk_forward import WalkForwardService
 from jesse_mcp.settings import Settings
+
+if TYPE_CHECKING:
+    from jesse_mcp.services.backups import BackupService
 
 
 class Application:
@@ -261,8 +262,13 @@ def open_tokens(settings: Settings) -> TokenService:
     return TokenService(TokenFile(settings.home / "tokens.json"), given)
 
 
-def open_backups(settings: Settings) -> BackupService:
+def open_backups(settings: Settings) -> "BackupService":
     """Copies of the home folder, which is made if it is not there."""
+    # No server waits for what only two commands need.
+    from jesse_mcp.adapters.backup.home_archives import LocalHomeArchives
+    from jesse_mcp.adapters.backup.postgres_options import options_of_postgres
+    from jesse_mcp.services.backups import BackupService
+
     make_home(settings.home)
     url = settings.database_url
     return BackupService(
