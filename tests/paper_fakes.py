@@ -77,6 +77,7 @@ class Process:
             daily=tuple(daily),
             error=error,
             log=f"{len(equity)} minutes\n",
+            leverage=self.leverage,
         )
 
     async def set_leverage(self, leverage: int) -> bool:

@@ -334,6 +334,26 @@ class TestLeverage:
         sizes = [trade.size for trade in after.trades] + [p.size * p.entry_price for p in after.positions]
         assert sizes == pytest.approx([10_000, 25_000], rel=0.05)
 
+    async def test_of_a_strategy_that_is_never_flat_at_a_close_comes_into_force_between(
+        self, bench: Bench
+    ) -> None:
+        process = await bench.open(
+            code(
+                long="True",
+                buy="0.5 * self.available_margin * self.leverage / self.price, self.price",
+                update="self.index % 10 == 5 and self.liquidate()",
+            )
+        )
+        first = await process.step(bench.minutes[:13])
+        assert (first.leverage, first.positions[0].leverage) == (2, 2)
+        assert await process.set_leverage(5) is False
+        kept = await process.step(bench.minutes[13:15])
+        assert (kept.leverage, kept.leverage_changes) == (2, ())
+        after = await process.step(bench.minutes[15:18])
+        assert (after.leverage, after.positions[0].leverage) == (5, 5)
+        assert after.leverage_changes == ((bench.minutes[15].closes_at, 5),)
+        assert after.trades[0].closed_at == after.positions[0].opened_at == bench.minutes[15].closes_at
+
     async def test_is_in_force_at_once_while_flat(self, bench: Bench) -> None:
         process = await bench.open(self.trading)
         await process.step(bench.minutes[:3])

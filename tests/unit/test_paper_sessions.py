@@ -146,7 +146,7 @@ async def test_a_session_from_its_start_to_its_end(desk: Desk) -> None:
         for line in (await desk.service.sessions(include_ended=False, limit=5, offset=0)).sessions
     ] == ["made"]
     updated = await desk.service.update("made", {"leverage": 3, "notes": None})
-    assert (updated.updated_fields, updated.pending) == (("leverage", "notes"), ())
+    assert (updated.updated_fields, updated.pending) == (("leverage", "notes"), {})
     stopped = await desk.service.stop("made")
     assert (stopped.status, stopped.error, stopped.duration_hours) == ("stopped", None, 0.0)
     assert stopped.final_metrics["final_equity"] == desk.engine.opened[0].balance - 1
@@ -183,7 +183,8 @@ async def test_an_owner_that_does_not_obey_is_not_waited_for_forever(desk: Desk)
     assert (error.code, "paper_stop again" in str(error.hint)) == (ErrorCode.RUN_TIMEOUT, True)
     assert desk.store.get(name).stop_requested
     updated = await desk.service.update(name, {"leverage": 2, "notes": "x"})
-    assert (updated.updated_fields, updated.pending) == (("notes",), ("leverage",))
+    assert (updated.updated_fields, updated.pending["leverage"]) == (("notes",), 2)
+    assert str(updated.pending["when"]).startswith("its server has answered")
     assert (await desk.service.status(name)).feed == {
         "kind": "replay",
         "speed": None,

@@ -407,7 +407,9 @@ def test_what_is_asked_reaches_the_owner_until_it_is_decided(store: SqlPaperStor
     assert store.asked("me") == OwnerRequests(frozenset({"mine"}), tuple(("mine", c) for c in changes))
     made_ = PaperChange(number=1, leverage=3, before_ms=START)
     store.decide("mine", "me", made_)
-    assert store.get("mine").leverage == 3
+    assert (store.get("mine").leverage, store.get("mine").leverage_in_force) == (3, 1)
+    store.decide("mine", "me", made_, in_force=True)
+    assert store.get("mine").leverage_in_force == 3
     refused_ = PaperChange(number=2, leverage=5, error={"code": "invalid_argument"})
     store.decide("mine", "me", refused_)
     assert store.get("mine").leverage == 3

@@ -178,6 +178,10 @@ class PaperStep(Value):
     )
     positions: tuple[PaperPosition, ...] = Field(default=(), description="as they are at the end")
     open_orders: tuple[PaperOrder, ...] = Field(default=(), description="as they are at the end")
+    leverage: int | None = Field(default=None, description="in force at the end; null on spot")
+    leverage_changes: tuple[tuple[int, int], ...] = Field(
+        default=(), description="that had to wait and came into force, (epoch milliseconds, leverage)"
+    )
     log: str = Field(default="", description="new lines the strategies logged")
     error: dict[str, Any] | None = Field(
         default=None, description="a ResearchError as one object, when the strategy raised"

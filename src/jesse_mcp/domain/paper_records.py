@@ -25,6 +25,7 @@ class PaperState(Value):
     """How a session stands after its last minute.
 
     ``latency_ms`` is from the close of that minute to its outcome being stored, for minutes of an exchange.
+    ``leverage`` is the one in force, ``None`` before the first minute and on spot.
     """
 
     positions: tuple[PaperPosition, ...] = ()
@@ -32,12 +33,14 @@ class PaperState(Value):
     received_at: int | None = None
     latency_ms: int | None = None
     seconds: float = Field(default=0.0, description="CPU time of all steps")
+    leverage: int | None = None
 
 
 class PaperSession(Value):
     """A session without its code, candles and outcomes, which are read apart.
 
-    ``request.leverage`` is what it began with, ``leverage`` what entries use now.
+    ``request.leverage`` is what it began with, ``leverage`` what was asked for last; see
+    ``leverage_in_force``.
     """
 
     session_id: str
@@ -59,6 +62,10 @@ class PaperSession(Value):
     error: dict[str, Any] | None = None
     run_id: str | None = None
     log_tail: str = ""
+
+    @property
+    def leverage_in_force(self) -> int:
+        return self.request.leverage if self.state.leverage is None else self.state.leverage
 
 
 class PaperChange(Value):
@@ -111,7 +118,7 @@ class AlertDelivery(Value):
 
 
 class PaperEquityPoint(Value):
-    """Equity with its fall from the highest minute before, and the deepest fall so far: positive fractions."""
+    """Equity, its fall from the highest minute before, and the deepest fall so far: positive fractions."""
 
     timestamp: int = Field(description="close of the minute")
     equity: float

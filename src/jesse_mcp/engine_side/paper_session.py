@@ -1,6 +1,7 @@
 """A session: one closed minute at a time through Jesse, and the end of a backtest at its end."""
 
 import random
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +33,12 @@ class Leverage:
 
     def __init__(self) -> None:
         self._wanted: int | None = None
+        self._came_into_force: list[list[int]] = []
+        for position in store.positions.storage.values():
+            if position.strategy is not None:
+                # On this session's own objects: a strategy may open the next one right after a close.
+                strategy = position.strategy
+                strategy._on_updated_position = _preceded_by(strategy._on_updated_position, self.apply)
 
     def change(self, leverage: int) -> bool:
         """Whether it is in force at once.
@@ -43,10 +50,24 @@ class Leverage:
         if exchange.type != "futures":
             raise RunRejectedError("spot has no leverage", hint="trade on a futures exchange")
         self._wanted = leverage
-        self.apply()
+        self._exchange()
         return self._wanted is None
 
     def apply(self) -> None:
+        """Use what is wanted, if that can be now."""
+        wanted = self._wanted
+        self._exchange()
+        if wanted is not None and self._wanted is None:
+            self._came_into_force.append([int(store.app.time), wanted])
+
+    def take(self) -> dict[str, Any]:
+        """The leverage in force, and when others that had to wait came into force since it was taken last."""
+        changes, self._came_into_force = self._came_into_force, []
+        (exchange,) = store.exchanges.storage.values()
+        in_force = int(exchange.futures_leverage) if exchange.type == "futures" else None
+        return {"leverage": in_force, "leverage_changes": changes}
+
+    def _exchange(self) -> None:
         if self._wanted is None or store.positions.count_open_positions():
             return
         (exchange,) = store.exchanges.storage.values()
@@ -55,6 +76,14 @@ class Leverage:
             exchange.futures_leverage = before
         else:
             self._wanted = None
+
+
+def _preceded_by(method: Callable[[Any], None], first: Callable[[], None]) -> Callable[[Any], None]:
+    def both(order: Any) -> None:
+        first()
+        method(order)
+
+    return both
 
 
 class PaperSession:
@@ -106,6 +135,7 @@ class PaperSession:
         """What is new since it was taken last, and how things stand."""
         return {
             **self._ledger.take(),
+            **self._leverage.take(),
             "orders": self._orders.take(),
             "positions": open_positions(),
             "open_orders": self._orders.open_orders(),

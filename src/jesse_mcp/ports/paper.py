@@ -47,7 +47,8 @@ class PaperProcess(Protocol):
         """Use this leverage for positions opened from now on.
 
         Jesse has one leverage for the account. With a position open, or with resting orders that would need
-        more than the balance, it comes into force as soon as that is over, before strategies decide again.
+        more than the balance, it comes into force as soon as that is over: when a position closes, before the
+        strategy hears of it, or before strategies decide at the close of a minute. The step says when.
 
         Returns:
             Whether it is in force already.

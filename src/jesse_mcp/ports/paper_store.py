@@ -46,12 +46,14 @@ class PaperProgress:
     Attributes:
         place: before the step.
         through: close of the last minute it worked through.
+        events: what has to be said of it.
     """
 
     place: PaperPlace
     through: int
     step: PaperStep
     state: PaperState
+    events: tuple[PaperEvent, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -175,8 +177,12 @@ class PaperStore(PaperResults, Protocol):
         """
         ...
 
-    def decide(self, session_id: str, owner: str, change: PaperChange) -> None:
-        """Note how a change was decided; one that was made is the leverage of the session from then on."""
+    def decide(self, session_id: str, owner: str, change: PaperChange, *, in_force: bool = False) -> None:
+        """Note how a change was decided.
+
+        Args:
+            in_force: it is the leverage of the session now, not only once no position is open.
+        """
         ...
 
     def changes(self, session_id: str) -> tuple[PaperChange, ...]:

@@ -38,7 +38,9 @@ def register(server: FastMCP, application: Application) -> None:
         starting_balance: FiniteFloat = 10_000,
         leverage: Annotated[int, Field(description="futures only")] = 1,
         session_id: Annotated[str | None, Field(description="default: a new one")] = None,
-        fee: Annotated[FiniteFloat | None, Field(description="fraction; null: the exchange's own")] = 0.001,
+        fee: Annotated[
+            FiniteFloat | None, Field(description="fraction; null: the exchange's own, backtest's default")
+        ] = 0.001,
         routes: Annotated[list[Route] | None, Field(description="more symbols, one balance")] = None,
         data_routes: list[DataRoute] | None = None,
         exchange_type: ExchangeType | None = None,
@@ -135,7 +137,10 @@ def register(server: FastMCP, application: Application) -> None:
         session_id: SessionId,
         updates: Annotated[dict[str, Any], Field(description="{leverage, notes}: nothing else can change")],
     ) -> PaperUpdated:
-        """Change the leverage of entries from now on, or the notes of a session."""
+        """Change the leverage of later entries, or the notes.
+
+        Jesse has one leverage for the account: `pending` while a position is open, in force once none is.
+        """
         return await application.paper.update(session_id, updates)
 
     add_tool(server, paper_start, title="Start paper trading", open_world=True)

@@ -17,6 +17,8 @@ from jesse_mcp.services.clock import Clock
 
 Phase = Literal["opening", "recovering", "following", "waiting", "ending", "ended"]
 _LATENCIES = 120
+#: What a leverage that is not in force waits for.
+LEVERAGE_WAITS = "no position is open, and resting orders fit the balance with it"
 
 
 @dataclass(frozen=True)

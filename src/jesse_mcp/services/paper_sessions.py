@@ -25,6 +25,7 @@ from jesse_mcp.services.paper_views import (
     PaperUpdated,
     equity_view,
     line_view,
+    pending_view,
     started_view,
     status_view,
     stopped_view,
@@ -163,19 +164,14 @@ class PaperService:
         """
         session = await asyncio.to_thread(self._store.get, session_id)
         _check_updates(updates, session)
-        pending = "leverage" in updates and await self._undecided(session_id, updates["leverage"])
+        undecided = "leverage" in updates and await self._undecided(session_id, updates["leverage"])
         if "notes" in updates:
             await asyncio.to_thread(self._store.write_notes, session_id, updates["notes"])
         return PaperUpdated(
             session_id=session_id,
             status="updated",
-            updated_fields=tuple(name for name in updates if not (pending and name == "leverage")),
-            pending=("leverage",) if pending else (),
-            note=(
-                "leverage is for entries from now on: it comes into force once no position is open"
-                if "leverage" in updates
-                else None
-            ),
+            updated_fields=tuple(name for name in updates if not (undecided and name == "leverage")),
+            pending=await asyncio.to_thread(self._pending, session_id) if "leverage" in updates else {},
         )
 
     async def _check_free(self, session_id: str, *, given: bool) -> None:
@@ -273,8 +269,12 @@ class PaperService:
             _stored_health(session) if run is None else run.health.facts(now),
             self._store.alerts(session_id, _RECENT),
             self._store.events(session_id, _RECENT),
+            self._store.changes(session_id),
             now,
         )
+
+    def _pending(self, session_id: str) -> dict[str, Any]:
+        return pending_view(self._store.get(session_id), self._store.changes(session_id))
 
     def _metrics(self, session: PaperSession) -> PaperMetrics:
         last = self._store.last_equity(session.session_id)

@@ -14,7 +14,7 @@ from jesse_mcp.domain.paper_watch import Threshold
 from jesse_mcp.domain.timeframes import iso_minute
 from jesse_mcp.ports.paper import FeedBatch, PaperProcess
 from jesse_mcp.services.paper_ending import ended_with
-from jesse_mcp.services.paper_parts import PaperHealth, PaperParts
+from jesse_mcp.services.paper_parts import LEVERAGE_WAITS, PaperHealth, PaperParts
 from jesse_mcp.services.paper_watch import watcher_of
 from jesse_mcp.services.paper_work import PaperWork
 
@@ -209,9 +209,10 @@ class SessionRun:
             await self._stored(self._parts.store.decide, self.session_id, self._parts.owner, decided)
             return
         decided = change.model_copy(update={"before_ms": work.next_ms})
-        await self._stored(self._parts.store.decide, self.session_id, self._parts.owner, decided)
-        when = "now" if in_force else "when no position is open"
-        await self._tell("leverage", f"{change.leverage} is in force {when}, from {iso_minute(work.next_ms)}")
+        store, owner = self._parts.store, self._parts.owner
+        await self._stored(store.decide, self.session_id, owner, decided, in_force=in_force)
+        how = f"is in force from {iso_minute(work.next_ms)}" if in_force else f"waits until {LEVERAGE_WAITS}"
+        await self._tell("leverage", f"{change.leverage} {how}")
 
     async def _end(self, work: PaperWork, status: PaperStatus) -> None:
         self.health.phase = "ending"

@@ -1,5 +1,6 @@
 """Paper sessions as they are shown. Times are UTC, ISO 8601; returns and drawdowns are fractions."""
 
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any, Literal
 
@@ -8,8 +9,15 @@ from pydantic import Field
 from jesse_mcp.domain.backtests import Trade
 from jesse_mcp.domain.model import Value
 from jesse_mcp.domain.paper import PaperOrder, PaperPosition
-from jesse_mcp.domain.paper_records import AlertDelivery, PaperEquityPoint, PaperEvent, PaperSession
+from jesse_mcp.domain.paper_records import (
+    AlertDelivery,
+    PaperChange,
+    PaperEquityPoint,
+    PaperEvent,
+    PaperSession,
+)
 from jesse_mcp.services.paper_metrics import HEADLINE, PaperMetrics
+from jesse_mcp.services.paper_parts import LEVERAGE_WAITS
 
 _HOUR_MS = 3_600_000
 _LOG_CHARACTERS = 1_500
@@ -27,6 +35,7 @@ class PaperStarted(Value):
     started_at: str
     exchange_type: str
     leverage: int
+    fee: float
     feed: str
     trading_from: str = Field(description="the first minute traded")
     trading_until: str | None = Field(description="exclusive; null: until it is stopped")
@@ -59,7 +68,9 @@ class PaperStatusView(Value):
     undefined: dict[str, str] = Field(description="why a metric is null")
     exchange: str
     timeframe: str
-    leverage: int
+    leverage: int = Field(description="in force")
+    pending: dict[str, Any] = Field(description="a leverage not in force, and when it will be")
+    fee: float
     notes: str | None
     started_at: str
     duration_hours: float
@@ -112,8 +123,7 @@ class PaperUpdated(Value):
     session_id: str
     status: Literal["updated"]
     updated_fields: tuple[str, ...]
-    pending: tuple[str, ...] = Field(default=(), description="asked for, not decided yet")
-    note: str | None = None
+    pending: dict[str, Any] = Field(default={}, description="a leverage not in force, and when it will be")
 
 
 def iso(moment: int) -> str:
@@ -131,7 +141,8 @@ def started_view(session: PaperSession, warnings: tuple[str, ...]) -> PaperStart
         starting_balance=request.starting_balance,
         started_at=iso(session.started_at),
         exchange_type=request.exchange_type,
-        leverage=session.leverage,
+        leverage=session.request.leverage,
+        fee=request.fee,
         feed=request.feed,
         trading_from=iso(request.start_ms),
         trading_until=None if request.end_ms is None else iso(request.end_ms),
@@ -160,6 +171,7 @@ def status_view(
     health: dict[str, Any],
     alerts: list[AlertDelivery],
     events: list[PaperEvent],
+    changes: Sequence[PaperChange],
     now: int,
 ) -> PaperStatusView:
     shown = metrics.only(HEADLINE)
@@ -178,7 +190,9 @@ def status_view(
         undefined={name: why for name, why in metrics.undefined.items() if name in shown},
         exchange=session.request.exchange,
         timeframe=_timeframe(session),
-        leverage=session.leverage,
+        leverage=session.leverage_in_force,
+        pending=pending_view(session, changes),
+        fee=session.request.fee,
         notes=session.notes,
         started_at=iso(session.started_at),
         duration_hours=_hours(session, now),
@@ -191,6 +205,19 @@ def status_view(
         error=session.error,
         log_tail=session.log_tail[-_LOG_CHARACTERS:],
     )
+
+
+def pending_view(session: PaperSession, changes: Sequence[PaperChange]) -> dict[str, Any]:
+    """The leverage asked for last, while another one is in force.
+
+    Args:
+        changes: all that were asked for, oldest first.
+    """
+    asked = [change for change in changes if change.error is None]
+    if not session.status.active or not asked or asked[-1].leverage == session.leverage_in_force:
+        return {}
+    first = "" if asked[-1].decided else "its server has answered and "
+    return {"leverage": asked[-1].leverage, "when": f"{first}{LEVERAGE_WAITS}"}
 
 
 def trades_view(session_id: str, trades: list[Trade], total: int, offset: int) -> PaperTrades:
@@ -244,7 +271,11 @@ def _hours(session: PaperSession, now: int) -> float:
 
 
 def _position(position: PaperPosition) -> dict[str, Any]:
-    return {**position.model_dump(), "opened_at": iso(position.opened_at)}
+    shown = {**position.model_dump(), "opened_at": iso(position.opened_at)}
+    if position.liquidation_price is None:
+        # Jesse liquidates nothing there: neither on cross margin nor on spot.
+        del shown["liquidation_price"]
+    return shown
 
 
 def _order(order: PaperOrder) -> dict[str, Any]:

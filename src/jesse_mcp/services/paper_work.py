@@ -127,7 +127,13 @@ class PaperWork:
             self.error = ResearchError.from_dict(step.error)
         # What happened in the minute in which a strategy raised belongs to the step.
         reached = min(step.minutes, len(minutes) - 1) if step.error is not None else step.minutes - 1
-        progress = PaperProgress(self.place, minutes[reached].closes_at, step, self._state(step, received_at))
+        progress = PaperProgress(
+            self.place,
+            minutes[reached].closes_at,
+            step,
+            self._state(step, received_at),
+            tuple(_in_force(moment, leverage) for moment, leverage in step.leverage_changes),
+        )
         store, name = self._parts.store, self.session.session_id
         if known:
             if not await asyncio.to_thread(store.holds, name, progress):
@@ -163,6 +169,7 @@ class PaperWork:
             received_at=received_at,
             latency_ms=self._parts.clock.now_ms() - last if live and last is not None else None,
             seconds=self._seconds,
+            leverage=step.leverage,
         )
 
     async def _alert(self, alerts: Sequence[PaperAlert]) -> None:
@@ -187,6 +194,11 @@ class PaperWork:
             "or an engine that was exchanged meanwhile. What was recorded is kept",
             details={"recorded_with": self.session.engine},
         )
+
+
+def _in_force(moment: int, leverage: int) -> PaperEvent:
+    message = f"{leverage} is in force from {iso_minute(moment)}"
+    return PaperEvent(timestamp=moment, kind="leverage", message=message)
 
 
 def _until_first(minutes: tuple[Minute, ...], marks: list[int]) -> tuple[Minute, ...]:
@@ -219,7 +231,9 @@ def _joined(steps: list[PaperStep]) -> PaperStep:
         daily=tuple(balance for step in steps for balance in step.daily),
         positions=last.positions,
         open_orders=last.open_orders,
-        log="".join(step.log for step in steps),
+        leverage=last.leverage,
+        leverage_changes=tuple(change for step in steps for change in step.leverage_changes),
+        log="\n".join(step.log.rstrip("\n") for step in steps if step.log),
         error=last.error,
         seconds=sum(step.seconds for step in steps),
     )

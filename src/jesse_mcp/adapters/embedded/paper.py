@@ -243,7 +243,8 @@ class EmbeddedPaperProcess:
         closes = [minute.closes_at for minute in asked[:worked]]
         if answer["minutes"] != worked or [point["timestamp"] for point in equity] != closes:
             raise ValueError(answer["minutes"])
-        told = ("minutes", "trades", "orders", "daily", "positions", "open_orders", "log", "seconds")
+        told = {"minutes", "trades", "orders", "daily", "positions", "open_orders", "log", "seconds"}
+        told |= {"leverage", "leverage_changes"}
         return PaperStep.model_validate(
             {**{name: answer[name] for name in told}, "equity": equity, "error": error}
         )

@@ -97,6 +97,7 @@ class SqlPaperStore(SqlPaperReading, SqlPaperOwnership, SqlPaperAlerts):
             _add_records(connection, paper_orders, row.seq, place.orders, step.orders)
             _add_daily(connection, row.seq, place.daily, step.daily)
             _add_equity(connection, row, step.equity)
+            add_new(connection, paper_events, event_values(row.seq, progress.events))
             changes = {
                 "processed_through": progress.through,
                 "trade_count": place.trades + len(step.trades),

@@ -1,9 +1,20 @@
 """Who works on a paper session, and what others ask of it."""
 
+from typing import Any
+
 from sqlalchemy import ColumnElement, func, insert, or_, select, true, update
 
 from jesse_mcp.adapters.storage.database import Database
-from jesse_mcp.adapters.storage.paper_rows import ACTIVE, change_of, error_text, found, locked, owned
+from jesse_mcp.adapters.storage.encoding import from_model
+from jesse_mcp.adapters.storage.paper_rows import (
+    ACTIVE,
+    change_of,
+    error_text,
+    found,
+    locked,
+    owned,
+    state_of,
+)
 from jesse_mcp.adapters.storage.paper_tables import paper_changes, paper_sessions
 from jesse_mcp.domain.errors import ErrorCode, ResearchError
 from jesse_mcp.domain.paper import PaperStatus
@@ -91,15 +102,20 @@ class SqlPaperOwnership:
             connection.execute(insert(paper_changes).values(row))
             return number
 
-    def decide(self, session_id: str, owner: str, change: PaperChange) -> None:
+    def decide(self, session_id: str, owner: str, change: PaperChange, *, in_force: bool = False) -> None:
         with self._database.writing() as connection:
-            seq = owned(connection, session_id, owner).seq
+            row = owned(connection, session_id, owner)
+            seq = row.seq
             decided = {"before_ms": change.before_ms, "error": error_text(change.error, session_id)}
             where = (paper_changes.c.session_seq == seq, paper_changes.c.number == change.number)
             connection.execute(update(paper_changes).where(*where).values(decided))
             if change.error is None:
+                values: dict[str, Any] = {"leverage": change.leverage}
+                if in_force:
+                    state = state_of(row).model_copy(update={"leverage": change.leverage})
+                    values["state"] = from_model(state, session_id).decode()
                 of_session = update(paper_sessions).where(paper_sessions.c.seq == seq)
-                connection.execute(of_session.values(leverage=change.leverage))
+                connection.execute(of_session.values(values))
 
     def changes(self, session_id: str) -> tuple[PaperChange, ...]:
         with self._database.reading() as connection:

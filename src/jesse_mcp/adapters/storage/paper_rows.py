@@ -108,7 +108,7 @@ def session_of(row: Row[Any]) -> PaperSession:
     for column in ("processed_through", "trade_count", "order_count", "daily_count"):
         del values[column]
     values["request"] = to_model(PaperRequest, row.request, name)
-    values["state"] = to_model(PaperState, row.state, name)
+    values["state"] = state_of(row)
     for column in ("watch", "warnings"):
         values[column] = tuple(from_text(values[column], name))
     values["error"] = None if row.error is None else from_text(row.error, name)
@@ -122,6 +122,10 @@ def place_of(row: Row[Any]) -> PaperPlace:
         orders=row.order_count,
         daily=row.daily_count,
     )
+
+
+def state_of(row: Row[Any]) -> PaperState:
+    return to_model(PaperState, row.state, row.session_id)
 
 
 def source_of(blob: bytes, session_id: str) -> dict[str, str]:
