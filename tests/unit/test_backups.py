@@ -12,8 +12,9 @@ import sys
 import tarfile
 import threading
 from collections.abc import Callable
-from contextlib import closing
+from contextlib import closing, nullcontext
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -21,7 +22,7 @@ from filelock import FileLock
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from jesse_mcp.adapters.backup import home_archives
+from jesse_mcp.adapters.backup import home_archives, home_files
 from jesse_mcp.adapters.backup.home_archives import LocalHomeArchives
 from jesse_mcp.adapters.backup.postgres_options import options_of_postgres
 from jesse_mcp.adapters.backup.records_copy import KNOWN_SCHEMA
@@ -176,6 +177,29 @@ def test_what_can_be_made_again_is_not_in_it(home: Path, tmp_path: Path) -> None
     restore(tmp_path / "backup.tar", tmp_path / "other")
     assert set(content(tmp_path / "other")) == {*FILES, "research.sqlite"}
     assert made.notes == ()
+
+
+def test_what_vanishes_while_it_is_looked_at_is_no_failure(
+    home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After every look into a folder: a file of it, and a folder of it, are gone."""
+    put(home, {"strategies/gone.py": b"1", "strategies/Gone/__init__.py": b"1", "reports/gone.html": b"1"})
+    look = os.scandir
+
+    def looking(folder: Path) -> Any:
+        found = list(look(folder))
+        for entry in found:
+            if entry.name == "Gone":
+                shutil.rmtree(entry.path)
+            elif entry.name.startswith("gone"):
+                Path(entry.path).unlink()
+        return nullcontext(found)
+
+    monkeypatch.setattr(home_files, "os", SimpleNamespace(scandir=looking))
+    back_up(home, tmp_path / "backup.tar")
+    monkeypatch.undo()
+    restore(tmp_path / "backup.tar", tmp_path / "other")
+    assert set(content(tmp_path / "other")) == {*FILES, "research.sqlite"}
 
 
 def test_links_are_not_followed_and_said(home: Path, tmp_path: Path) -> None:

@@ -69,11 +69,20 @@ def belongs(path: str) -> bool:
 
 
 def _walk(home: Path, folder: str) -> Iterator[tuple[str, bool]]:
-    with os.scandir(home / folder) as entries:
-        found = list(entries)
+    try:
+        with os.scandir(home / folder) as entries:
+            found = list(entries)
+    except FileNotFoundError:
+        if folder:
+            return
+        raise
     for entry in found:
         path = f"{folder}/{entry.name}" if folder else entry.name
-        mode = entry.stat(follow_symlinks=False).st_mode
+        try:
+            mode = entry.stat(follow_symlinks=False).st_mode
+        except FileNotFoundError:
+            # Servers at work write beside a file and rename, and delete.
+            continue
         if stat.S_ISDIR(mode):
             if not _FOLDERS.fullmatch(path):
                 yield from _walk(home, path)
