@@ -170,7 +170,10 @@ async def test_a_strategy_that_raises_ends_the_session_and_keeps_what_was_before
     assert first.error is None
     assert first.minutes == 4
     assert step.minutes == 2
-    assert [point.timestamp for point in step.equity] == [m.closes_at for m in bench.minutes[4:6]]
+    assert [point.timestamp for point in step.equity] == [m.closes_at for m in bench.minutes[4:7]]
+    (left,) = step.positions
+    assert step.equity[-1].unrealized_pnl == left.unrealized_pnl
+    assert left.current_price == bench.minutes[6].rows[0][1], "of the minute in which it raised"
     assert step.positions, "the position of the first minute is still open"
     assert step.error is not None
     assert step.error["code"] == "strategy_raised"

@@ -265,7 +265,7 @@ def test_another_server_stops_it_and_changes_it(world: World) -> None:
     )
     assert updated["updated_fields"] == ["leverage", "notes"]
     status = world.desk.call("paper_status", session_id=name)
-    assert (status["leverage"], status["notes"]) == (4, "from the other")
+    assert (status["pending"].get("leverage", status["leverage"]), status["notes"]) == (4, "from the other")
     assert "leverage" in [event["kind"] for event in status["events"]]
     stopped = world.other.call("paper_stop", session_id=name)
     assert stopped["status"] == "stopped"
@@ -291,6 +291,11 @@ def test_a_strategy_that_raises_fails_with_its_traceback_and_keeps_its_data(worl
     assert "broken here" in str(status["error"])
     assert "strategies/Breaks" in str(status["error"]["details"])
     assert status["metrics"]["total_trades"] > 3
+    assert (status["positions"], status["open_orders"]) == ([], [])
+    left = status["left_open"]["positions"]
+    assert sum(one["unrealized_pnl"] for one in left) == pytest.approx(status["unrealized_pnl"])
+    points = world.desk.call("paper_get_equity", session_id=name, resolution="1d")
+    assert points["equity_curve"][-1]["timestamp"] == status["traded_through"]
     assert world.desk.call("paper_get_trades", session_id=name)["trades"]
     stopped = world.desk.call("paper_stop", session_id=name)
     assert (stopped["status"], stopped["error"]["code"]) == ("failed", "strategy_raised")

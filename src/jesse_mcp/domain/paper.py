@@ -172,7 +172,9 @@ class PaperStep(Value):
     minutes: int = Field(description="worked through; fewer than were given only when the strategy raised")
     trades: tuple[Trade, ...] = ()
     orders: tuple[PaperOrder, ...] = ()
-    equity: tuple[PaperEquity, ...] = Field(default=(), description="one for each minute")
+    equity: tuple[PaperEquity, ...] = Field(
+        default=(), description="one for each minute, and for the one in which the strategy raised"
+    )
     daily: tuple[tuple[int, float], ...] = Field(
         default=(), description="Jesse's daily balances, (epoch milliseconds, balance)"
     )

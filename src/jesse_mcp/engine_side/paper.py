@@ -58,7 +58,7 @@ def _answered(session: PaperSession, asked: dict[str, Any], project: Path) -> di
 def _step(session: PaperSession, minutes: list[list[Any]], project: Path) -> dict[str, Any]:
     started = time.process_time()
     equity: list[list[float]] = []
-    failure = None
+    failure = broken_off = None
     try:
         for timestamp, *candles in minutes:
             rows = {place: np.array([timestamp, *values], dtype=np.float64) for place, *values in candles}
@@ -66,11 +66,13 @@ def _step(session: PaperSession, minutes: list[list[Any]], project: Path) -> dic
     except BaseException as error:  # noqa: BLE001 - a strategy may raise anything, SystemExit included
         allow_report()
         failure = describe(error, project)
+        broken_off = session.broken_off(minutes[len(equity)][0])
     return {
         "event": "step",
         "minutes": len(equity),
         "equity": equity,
         "failure": failure,
+        "broken_off": broken_off,
         **session.take(),
         "seconds": time.process_time() - started,
     }

@@ -131,6 +131,10 @@ class PaperSession:
         self._last = timestamp
         return [timestamp + _MINUTE_MS, *equity()]
 
+    def broken_off(self, timestamp: int) -> list[float]:
+        """Close, equity and unrealised profit of a minute in which the strategy raised, as it was left."""
+        return [timestamp + _MINUTE_MS, *equity()]
+
     def take(self) -> dict[str, Any]:
         """What is new since it was taken last, and how things stand."""
         return {

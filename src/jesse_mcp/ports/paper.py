@@ -35,7 +35,7 @@ class PaperProcess(Protocol):
         """Work through minutes, oldest first, each later than those before; at most ``STEP_MINUTES``.
 
         A strategy that raises ends the session: the step says so and no further one is taken. What happened
-        in the minute in which it raised is part of the step, but has no equity point.
+        in the minute in which it raised is part of the step, with its equity as it was left.
 
         Raises:
             ResearchError: ``invalid_argument`` for minutes that cannot be; ``run_timeout`` when it takes too

@@ -64,6 +64,9 @@ class PaperStatusView(Value):
     unrealized_pnl: float
     positions: tuple[dict[str, Any], ...]
     open_orders: tuple[dict[str, Any], ...]
+    left_open: dict[str, Any] | None = Field(
+        description="at traded_through, of a session that failed or was cut short"
+    )
     metrics: dict[str, float | int | None]
     undefined: dict[str, str] = Field(description="why a metric is null")
     exchange: str
@@ -123,7 +126,7 @@ class PaperUpdated(Value):
     session_id: str
     status: Literal["updated"]
     updated_fields: tuple[str, ...]
-    pending: dict[str, Any] = Field(default={}, description="a leverage not in force, and when it will be")
+    pending: dict[str, Any] = Field(description="a leverage not in force, and when it will be")
 
 
 def iso(moment: int) -> str:
@@ -175,8 +178,9 @@ def status_view(
     now: int,
 ) -> PaperStatusView:
     shown = metrics.only(HEADLINE)
-    # What an ended session had open was closed at its end, unless it failed.
-    closed = session.run_id is not None
+    positions = tuple(_position(one) for one in session.state.positions)
+    orders = tuple(_order(one) for one in session.state.open_orders)
+    alive, closed = session.status.active, session.run_id is not None
     equity, unrealized = metrics.metrics["current_equity"], metrics.metrics["unrealized_pnl"]
     through = session.place.through
     return PaperStatusView(
@@ -184,8 +188,9 @@ def status_view(
         status=session.status.value,
         current_equity=float(equity or 0.0),
         unrealized_pnl=float(unrealized or 0.0),
-        positions=() if closed else tuple(_position(one) for one in session.state.positions),
-        open_orders=() if closed else tuple(_order(one) for one in session.state.open_orders),
+        positions=positions if alive else (),
+        open_orders=orders if alive else (),
+        left_open=None if alive or closed else {"positions": positions, "open_orders": orders},
         metrics=shown,
         undefined={name: why for name, why in metrics.undefined.items() if name in shown},
         exchange=session.request.exchange,

@@ -235,12 +235,13 @@ class EmbeddedPaperProcess:
         if answer["failure"] is not None:
             error = self._failure({"log": answer["log"], **answer["failure"]}, "").to_dict()
             worked = int(answer["minutes"])
+        points = [*answer["equity"], *([answer["broken_off"]] if error is not None else [])]
         equity = [
             {"timestamp": int(time), "equity": value, "unrealized_pnl": open_profit}
-            for time, value, open_profit in answer["equity"]
+            for time, value, open_profit in points
         ]
         # A strategy that forks answers twice, and the second answer is none to the next question.
-        closes = [minute.closes_at for minute in asked[:worked]]
+        closes = [minute.closes_at for minute in asked[: len(points)]]
         if answer["minutes"] != worked or [point["timestamp"] for point in equity] != closes:
             raise ValueError(answer["minutes"])
         told = {"minutes", "trades", "orders", "daily", "positions", "open_orders", "log", "seconds"}
