@@ -366,7 +366,7 @@ async def test_metrics_count_what_happened(application: Application) -> None:
         await client.call_tool("run_get", {"run_id": "x"}, raise_on_error=False)
         for number in range(5):
             await client.call_tool(f"invented{number}", {}, raise_on_error=False)
-        text = (await metrics.exposition(application.system)).decode()
+        text = (await metrics.exposition(application.system, application.paper)).decode()
     values = dict(line.rsplit(" ", 1) for line in text.splitlines() if not line.startswith("#"))
     assert values['jesse_mcp_tool_calls_total{tool="run_list"}'] == "3.0"
     assert values['jesse_mcp_tool_calls_total{tool="unknown"}'] == "5.0"
@@ -376,6 +376,9 @@ async def test_metrics_count_what_happened(application: Application) -> None:
     assert values['jesse_mcp_jobs{state="queued"}'] == "0.0"
     assert values["jesse_mcp_candle_series"] == "0.0"
     assert values["jesse_mcp_status_known"] == "1.0"
+    assert values['jesse_mcp_paper_sessions{status="running"}'] == "0.0"
+    assert values['jesse_mcp_paper_alerts{delivery="waiting"}'] == "0.0"
+    assert values["jesse_mcp_paper_seconds_behind"] == "NaN"
     assert "invented" not in text
 
 

@@ -12,7 +12,7 @@ from jesse_mcp.adapters.storage.database import Database
 from jesse_mcp.adapters.storage.paper import SqlPaperStore
 from jesse_mcp.adapters.storage.runs import SqlRunStore
 from jesse_mcp.domain.errors import ErrorCode, ResearchError
-from jesse_mcp.domain.paper import PaperRequest
+from jesse_mcp.domain.paper import PaperRequest, PaperStatus
 from jesse_mcp.domain.paper_records import PaperSession
 from jesse_mcp.ports.paper_store import NewSession
 from jesse_mcp.ports.webhooks import WebhookAttempt
@@ -234,3 +234,17 @@ async def test_a_caller_that_leaves_does_not_leave_half_a_session(desk: Desk) ->
 
 async def test_a_resolution_that_is_none_is_refused(desk: Desk) -> None:
     assert (await refused(desk.service.equity("mine", "7m", 5, 0))).code is ErrorCode.INVALID_ARGUMENT
+
+
+async def test_the_load_says_how_far_behind_the_last_one_is(desk: Desk) -> None:
+    assert (await desk.service.load()).seconds_behind is None
+    desk.planner.request = REQUEST.model_copy(update={"feed": "exchange", "end_ms": None})
+    await desk.start()
+    load = await desk.service.load()
+    assert (load.seconds_behind, load.counts.sessions[PaperStatus.RUNNING]) == (120 * 60.0, 1)
+    desk.planner.request = desk.planner.request.model_copy(update={"start_ms": START + 130 * MINUTE})
+    await desk.start("later")
+    assert (await desk.service.load()).seconds_behind == 120 * 60.0
+    await desk.service.stop("mine")
+    load = await desk.service.load()
+    assert load.seconds_behind == 0.0, "a start that is still to come is not behind"

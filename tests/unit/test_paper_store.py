@@ -481,6 +481,42 @@ def test_a_full_disk_loses_nothing_that_was_stored(tmp_path: Path) -> None:
     database.close()
 
 
+def test_counts_are_of_every_owner(store: SqlPaperStore) -> None:
+    empty = store.counts()
+    assert (empty.sessions, empty.furthest_behind) == (dict.fromkeys(PaperStatus, 0), None)
+    assert empty.alerts == {"kept": 0, "waiting": 0, "delivered": 0, "given_up": 0}
+    made(store, "replay", request=REQUEST.model_copy(update={"feed": "replay", "start_ms": 0}))
+    made(store, "ended", request=REQUEST.model_copy(update={"start_ms": 1}))
+    store.end("ended", "me", PaperEnd(status=PaperStatus.FAILED, ended_at=1))
+    assert store.counts().furthest_behind is None, "neither follows an exchange now"
+    made(store)
+    made(store, "later", owner="you", request=REQUEST.model_copy(update={"start_ms": START + 9 * MINUTE}))
+    assert store.counts().furthest_behind == START, "nothing is worked through yet"
+    recorded(store, [1000.0])
+    assert store.counts().furthest_behind == store.get("mine").place.through == START + MINUTE
+    assert store.counts().sessions == dict.fromkeys(PaperStatus, 0) | {
+        PaperStatus.RUNNING: 3,
+        PaperStatus.FAILED: 1,
+    }
+
+
+def test_counts_of_alerts_are_by_their_delivery(store: SqlPaperStore) -> None:
+    made(store, "quiet")
+    made(store, "mine", webhook="https://example.org")
+    alerts = [PaperAlert(key=str(k), timestamp=k, kind="drawdown", message="it fell") for k in range(4)]
+    store.add_alerts("quiet", alerts[:1], 50)
+    store.add_alerts("mine", alerts, 50)
+    failed: dict[str, Any] = {"attempts": 1, "failure": "HTTP 500"}
+    ends: tuple[dict[str, Any], ...] = (
+        {"next_attempt_at": 90},
+        {"next_attempt_at": None},
+        {"next_attempt_at": None, "delivered_at": 91},
+    )
+    for due, end in zip(store.due("me", 50, 3), ends, strict=True):
+        store.delivery(due.model_copy(update=failed | end))
+    assert store.counts().alerts == {"kept": 1, "waiting": 2, "delivered": 1, "given_up": 1}
+
+
 @settings(max_examples=50, deadline=None)
 @given(
     st.dictionaries(

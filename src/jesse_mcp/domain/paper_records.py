@@ -1,6 +1,6 @@
 """Paper sessions as they are kept: what was asked, how far they are, what happened. Times are epoch ms."""
 
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import Field
 
@@ -125,6 +125,20 @@ class PaperEquityPoint(Value):
     unrealized_pnl: float
     drawdown: float
     max_drawdown: float
+
+
+AlertState = Literal["kept", "waiting", "delivered", "given_up"]
+
+
+class PaperCounts(Value):
+    """All sessions at a glance. Of alerts, ``kept`` are those of sessions without a webhook."""
+
+    sessions: dict[PaperStatus, int] = Field(description="by status, every status")
+    alerts: dict[AlertState, int] = Field(description="by what became of their webhook, every state")
+    furthest_behind: int | None = Field(
+        description="close of the last minute worked through by the running session of an exchange that is "
+        "furthest behind, or its start; null without one"
+    )
 
 
 class PaperEnd(Value):

@@ -20,6 +20,7 @@ from jesse_mcp.domain.paper_records import (
     AlertDelivery,
     PaperAlert,
     PaperChange,
+    PaperCounts,
     PaperEnd,
     PaperEquityPoint,
     PaperEvent,
@@ -100,6 +101,10 @@ class PaperStore(PaperResults, Protocol):
         Args:
             active: only those that have not ended.
         """
+        ...
+
+    def counts(self) -> PaperCounts:
+        """Of every session, whoever owns it."""
         ...
 
     # Ownership

@@ -17,6 +17,7 @@ from jesse_mcp.services.paper_request import PaperArguments, PaperPlanner, Pinne
 from jesse_mcp.services.paper_views import (
     PaperEquityCurve,
     PaperList,
+    PaperLoad,
     PaperMetricsView,
     PaperStarted,
     PaperStatusView,
@@ -154,6 +155,13 @@ class PaperService:
         )
         now = self._parts.clock.now_ms()
         return PaperList(sessions=tuple(line_view(session, now) for session in found), total=total)
+
+    async def load(self) -> PaperLoad:
+        """All sessions of this home, whichever server works on them. Raises: ``storage_failed``."""
+        counts = await asyncio.to_thread(self._store.counts)
+        since = counts.furthest_behind
+        behind = None if since is None else max(0.0, (self._parts.clock.now_ms() - since) / 1000)
+        return PaperLoad(counts=counts, seconds_behind=behind)
 
     async def update(self, session_id: str, updates: dict[str, Any]) -> PaperUpdated:
         """Change leverage or notes.

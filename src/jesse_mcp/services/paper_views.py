@@ -12,6 +12,7 @@ from jesse_mcp.domain.paper import PaperOrder, PaperPosition
 from jesse_mcp.domain.paper_records import (
     AlertDelivery,
     PaperChange,
+    PaperCounts,
     PaperEquityPoint,
     PaperEvent,
     PaperSession,
@@ -120,6 +121,15 @@ class PaperLine(Value):
 class PaperList(Value):
     sessions: tuple[PaperLine, ...]
     total: int
+
+
+class PaperLoad(Value):
+    """For monitoring."""
+
+    counts: PaperCounts
+    seconds_behind: float | None = Field(
+        description="since the last minute of the live session furthest behind; null without one"
+    )
 
 
 class PaperUpdated(Value):
@@ -290,6 +300,8 @@ def _order(order: PaperOrder) -> dict[str, Any]:
 def _alert(delivery: AlertDelivery) -> dict[str, Any]:
     alert = delivery.alert
     shown = {**alert.model_dump(exclude={"key"}), "timestamp": iso(alert.timestamp)}
+    if alert.band_edge is None:
+        del shown["band_edge"]
     if delivery.webhook is not None:
         delivered = delivery.delivered_at
         shown["webhook"] = {

@@ -1,10 +1,10 @@
 """What paper sessions have done, read by page and thinned in SQL."""
 
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 from numpy.typing import NDArray
-from sqlalchemy import Connection, Row, Select, func, select
+from sqlalchemy import Connection, Row, Select, case, func, select
 
 from jesse_mcp.adapters.storage.database import Database
 from jesse_mcp.adapters.storage.encoding import to_model
@@ -20,6 +20,7 @@ from jesse_mcp.adapters.storage.paper_rows import (
     unpack_minutes,
 )
 from jesse_mcp.adapters.storage.paper_tables import (
+    paper_alerts,
     paper_candles,
     paper_daily,
     paper_equity,
@@ -29,8 +30,8 @@ from jesse_mcp.adapters.storage.paper_tables import (
     paper_warm_up,
 )
 from jesse_mcp.domain.backtests import Trade
-from jesse_mcp.domain.paper import Minute, PaperRequest
-from jesse_mcp.domain.paper_records import PaperEquityPoint, PaperEvent, PaperSession
+from jesse_mcp.domain.paper import Minute, PaperRequest, PaperStatus
+from jesse_mcp.domain.paper_records import AlertState, PaperCounts, PaperEquityPoint, PaperEvent, PaperSession
 from jesse_mcp.domain.timeframes import MINUTE_MS
 from jesse_mcp.ports.paper import PaperSetup
 
@@ -81,6 +82,30 @@ class SqlPaperReading:
             total = connection.execute(count).scalar_one()
             rows = connection.execute(query).all()
         return [session_of(row) for row in rows], total
+
+    def counts(self) -> PaperCounts:
+        status = paper_sessions.c.status
+        by_status = select(status, func.count()).group_by(status)
+        # The first that holds: one that is to be tried again has failed before, perhaps.
+        state = case(
+            (paper_alerts.c.delivered_at.is_not(None), "delivered"),
+            (paper_alerts.c.next_attempt_at.is_not(None), "waiting"),
+            (paper_alerts.c.attempts > 0, "given_up"),
+            else_="kept",
+        ).label("state")
+        by_state = select(state, func.count()).group_by(state)
+        with self._database.reading() as connection:
+            statuses = {PaperStatus(row[0]): row[1] for row in connection.execute(by_status)}
+            states = {row[0]: row[1] for row in connection.execute(by_state)}
+            active = [session_of(row) for row in connection.execute(sessions().where(ACTIVE))]
+        reached = [
+            one.place.through or one.request.start_ms for one in active if one.request.feed != "replay"
+        ]
+        return PaperCounts(
+            sessions={one: statuses.get(one, 0) for one in PaperStatus},
+            alerts={one: states.get(one, 0) for one in get_args(AlertState)},
+            furthest_behind=min(reached, default=None),
+        )
 
     def logged(self, session_id: str, from_ms: int, limit: int) -> tuple[Minute, ...]:
         with self._database.reading() as connection:

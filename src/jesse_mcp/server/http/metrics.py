@@ -7,6 +7,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, gene
 
 from jesse_mcp.domain.errors import ResearchError
 from jesse_mcp.server.calls import FinishedCall
+from jesse_mcp.services.paper_sessions import PaperService
 from jesse_mcp.services.system import SystemService
 
 #: Seconds; tools answer from the store in milliseconds and wait for long work up to ten minutes.
@@ -33,6 +34,13 @@ class Metrics:
         self._series = Gauge("jesse_mcp_candle_series", "Stored series of candles", registry=registry)
         self._runs = Gauge("jesse_mcp_runs", "Stored runs", registry=registry)
         self._free = Gauge("jesse_mcp_free_disk_bytes", "Free space where records are", registry=registry)
+        self._sessions = Gauge("jesse_mcp_paper_sessions", "Paper sessions", ["status"], registry=registry)
+        self._behind = Gauge(
+            "jesse_mcp_paper_seconds_behind",
+            "Since the last minute of the live paper session furthest behind",
+            registry=registry,
+        )
+        self._alerts = Gauge("jesse_mcp_paper_alerts", "Stored alerts", ["delivery"], registry=registry)
         self._known = Gauge("jesse_mcp_status_known", "1 when the store could be asked", registry=registry)
 
     def began(self, tool: str) -> None:  # noqa: ARG002
@@ -46,10 +54,12 @@ class Metrics:
         if call.outcome != "ok":
             self._errors.labels(tool, call.outcome).inc()
 
-    async def exposition(self, system: SystemService) -> bytes:
+    async def exposition(self, system: SystemService, paper: PaperService) -> bytes:
         """Everything in Prometheus' text format."""
         try:
             await self._look(system)
+            await self._look_at_paper(paper)
+            self._known.set(1)
         except ResearchError:
             # What was counted here is true without the store too.
             self._known.set(0)
@@ -68,4 +78,11 @@ class Metrics:
         self._series.set(math.nan if series is None else series)
         self._runs.set(status.store["runs"])
         self._free.set(status.store["free_disk_mb"] * 2**20)
-        self._known.set(1)
+
+    async def _look_at_paper(self, paper: PaperService) -> None:
+        load = await paper.load()
+        for status, count in load.counts.sessions.items():
+            self._sessions.labels(status.value).set(count)
+        for delivery, count in load.counts.alerts.items():
+            self._alerts.labels(delivery).set(count)
+        self._behind.set(math.nan if load.seconds_behind is None else load.seconds_behind)
