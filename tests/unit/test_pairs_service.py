@@ -421,6 +421,10 @@ async def test_gaps_are_refused_or_said(tmp_path: Path, candles: dict[str, NDArr
     planner = PairsPlanner(store, load_catalog())
     with pytest.raises(ResearchError, match="are missing from"):
         planner.plan(PairsArguments(**ASKED))
+    for before in ("2019-12-31", "1970-01-02"):
+        with pytest.raises(ResearchError) as caught:
+            planner.plan(PairsArguments(**{**ASKED, "start_date": before}))
+        assert "lower formation_bars" in str(caught.value.hint)
     plan = planner.plan(PairsArguments(**ASKED, gaps="observed"))
     assert plan.prices.remarks[0].startswith("3 of 684 bars lack candles")
     assert plan.request is not None

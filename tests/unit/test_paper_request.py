@@ -321,8 +321,23 @@ async def test_a_replay_asks_for_its_warm_up_and_says_what_lacks_when_nobody_ans
     request = planner.plan(replay(), NOW).request
     warm_up, imports = warming(planner, store)
     imports.fault = ResearchError(ErrorCode.EXCHANGE_UNREACHABLE, "no network", hint="check it")
-    assert await warm_up.ready(request, None) == request
+    with pytest.raises(ResearchError, match="importing them failed: no network") as caught:
+        await warm_up.ready(request, None)
     assert imports.asked == [("Binance Spot", ("BTC-USDT",), "2024-01-01", "2024-01-02")]
-    with pytest.raises(ResearchError) as caught:
-        planner.pin(request)
     assert caught.value.code is ErrorCode.CANDLES_MISSING
+    assert "exchange_unreachable" in str(caught.value.details["import_error"])
+    assert "lower warm_up_candles" in str(caught.value.hint)
+    assert "gaps" not in str(caught.value.hint), "paper_start has no such argument"
+
+
+async def test_a_replay_of_what_is_not_stored_asks_nobody(
+    planner: PaperPlanner, store: ParquetCandleStore
+) -> None:
+    store.delete(SPOT, START, START + DAY)
+    warm_up, imports = warming(planner, store)
+    request = planner.plan(replay(), NOW).request
+    beyond = request.model_copy(update={"end_ms": START + 300 * DAY})
+    with pytest.raises(ResearchError) as caught:
+        await warm_up.ready(beyond, None)
+    assert caught.value.code is ErrorCode.CANDLES_MISSING
+    assert imports.asked == []

@@ -132,9 +132,13 @@ def test_drift_is_a_return_outside_the_band_of_so_many_days() -> None:
     found = one.observe((), (), days(1_000, 991, 979, 950, 980, 1_101))
     assert [(alert.timestamp - START) // DAY for alert in found] == [2, 5]
     assert found[0].value == pytest.approx(-0.021)
-    assert found[0].limit == pytest.approx(-0.02)
-    assert "after 2 days is -2.10%, below the -2.00% to 4.00% that are usual by run run_1" in found[0].message
-    assert found[1].limit == pytest.approx(0.1)
+    assert found[0].limit == 0.95
+    assert found[0].band_edge == pytest.approx(-0.02)
+    assert found[0].message == (
+        "the return after 2 days is -2.10%, below the band of -2.00% to 4.00% that holds it with probability "
+        "0.95 by run run_1"
+    )
+    assert found[1].band_edge == pytest.approx(0.1)
     assert "above" in found[1].message
 
 
@@ -185,7 +189,11 @@ def test_an_entry_is_checked_before_anything_runs() -> None:
     ("entry", "says"),
     [
         ({"kind": "profit", "limit": 1}, r"watch\[0\]\.kind is profit"),
-        ({"kind": "drawdown"}, r"watch\[0\]\.limit"),
+        ({"kind": "drawdown"}, r"watch\[0\] has no limit"),
+        (
+            {"kind": "drawdown", "threshold": 0.1},
+            r"watch\[0\] has 'threshold', which is not known and no limit",
+        ),
         ({"kind": "drawdown", "limit": "much"}, r"watch\[0\]\.limit is much"),
         ({"kind": "drawdown", "limit": 0}, "limit of drawdown is 0"),
         ({"kind": "drawdown", "limit": 10}, "limit of drawdown is 10"),
@@ -198,8 +206,8 @@ def test_an_entry_is_checked_before_anything_runs() -> None:
         ({"kind": "drift", "limit": 95, "run_id": "r"}, "limit of drift is 95"),
         ({"kind": "drift", "limit": 0.5, "run_id": "r"}, "limit of drift is 0.5"),
         ({"kind": "drawdown", "limit": 0.1, "run_id": "r"}, "is drawdown with run_id r"),
-        ({"kind": "drawdown", "limit": 0.1, "colour": "red"}, r"watch\[0\]\.colour is red"),
-        ({}, r"watch\[0\]\.kind"),
+        ({"kind": "drawdown", "limit": 0.1, "colour": "red"}, r"watch\[0\] has 'colour', which is not known"),
+        ({}, r"watch\[0\] has no kind and no limit"),
     ],
 )
 def test_an_entry_that_cannot_be_is_refused(entry: dict[str, Any], says: str) -> None:
@@ -253,7 +261,7 @@ def test_the_band_of_drift_is_that_of_the_runs_own_days() -> None:
     assert inside == ()
     again = watcher_of((threshold,), REQUEST, run(returns, "Trend"))
     (alert,) = again.observe((), (), days(1_000, first, 1_000 * (1 + band.low - 1e-6)))
-    assert alert.limit == pytest.approx(band.low, abs=1e-12)
+    assert alert.band_edge == pytest.approx(band.low, abs=1e-12)
 
 
 @pytest.mark.parametrize(

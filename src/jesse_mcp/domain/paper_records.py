@@ -101,7 +101,8 @@ class PaperAlert(Value):
     kind: str
     message: str
     value: float | None = None
-    limit: float | None = None
+    limit: float | None = Field(default=None, description="of the threshold")
+    band_edge: float | None = Field(default=None, description="of drift: the return that was passed")
     stop: bool = Field(default=False, description="whether the session was to stop")
 
 

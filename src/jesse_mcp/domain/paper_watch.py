@@ -151,9 +151,10 @@ class Watcher:
             if not self._is_new(place, reached=not low <= value <= high, calm=low <= value <= high):
                 continue
             side = "below" if value < low else "above"
+            threshold = self._thresholds[place]
             what = (
-                f"the return after {state.days} days is {value:.2%}, {side} the {low:.2%} to {high:.2%} that "
-                f"are usual by run {self._thresholds[place].run_id}"
+                f"the return after {state.days} days is {value:.2%}, {side} the band of {low:.2%} to "
+                f"{high:.2%} that holds it with probability {threshold.limit:g} by run {threshold.run_id}"
             )
             self._tell(place, moment, value, what, low if value < low else high)
 
@@ -181,16 +182,19 @@ class Watcher:
         crossed.add(place)
         return True
 
-    def _tell(self, place: int, moment: int, value: float, what: str, limit: float | None = None) -> None:
+    def _tell(self, place: int, moment: int, value: float, what: str, edge: float | None = None) -> None:
         threshold = self._thresholds[place]
+        if edge is None:
+            what += f"; the limit is {threshold.limit:g}"
         self._alerts.append(
             PaperAlert(
                 key=f"{place}:{threshold.kind}:{moment}",
                 timestamp=moment,
                 kind=threshold.kind,
-                message=f"{what}; the limit is {threshold.limit:g}",
+                message=what,
                 value=value,
-                limit=threshold.limit if limit is None else limit,
+                limit=threshold.limit,
+                band_edge=edge,
                 stop=threshold.stop,
             )
         )

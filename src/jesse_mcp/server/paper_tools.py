@@ -59,8 +59,9 @@ def register(server: FastMCP, application: Application) -> None:
         watch: Annotated[
             list[dict[str, Any]] | None,
             Field(
-                description="alerts: {kind: drawdown|daily_loss|loss_streak|no_data|drift, limit, stop, "
-                "run_id (drift)}"
+                description="alerts: {kind, limit, stop, run_id}; kind and its limit: drawdown, daily_loss "
+                "(fractions), loss_streak (losses in a row), no_data (minutes), drift (probability of the "
+                "band, with run_id)"
             ),
         ] = None,
         webhook: Annotated[str | None, Field(description="URL that alerts are sent to")] = None,

@@ -26,13 +26,24 @@ _COLUMNS = 6
 #: Without a choice of the user a series with gaps is accepted when its exchange was asked for every missing
 #: minute, and has at least this share of the range.
 ENOUGH_COVERAGE = 0.99
+_TAKE_GAPS = "run on the candles there are with gaps='observed'"
 
 
 class CandleSlicer:
-    """Cuts the stored series to what a request needs."""
+    """Cuts the stored series to what a request needs.
 
-    def __init__(self, store: CandleStore) -> None:
+    Args:
+        store: of the candles.
+        warm_up: the argument that an error names when fewer warm-up candles would help.
+        takes_gaps: the caller has an argument ``gaps``, which an error may advise.
+    """
+
+    def __init__(
+        self, store: CandleStore, *, warm_up: str = "warm_up_candles", takes_gaps: bool = True
+    ) -> None:
         self._store = store
+        self._warm_up = warm_up
+        self._takes_gaps = takes_gaps
         self._hashes: OrderedDict[tuple[str, int, int], str] = OrderedDict()
 
     def last_full_day(self, keys: list[SeriesKey]) -> int:
@@ -59,7 +70,7 @@ class CandleSlicer:
         Raises:
             ResearchError: ``candles_missing`` naming the first missing range and the call that fills it.
         """
-        warm_start = warm_up_start(request)
+        warm_start = warm_up_start(request, self._warm_up)
         return tuple(self._slice(key, warm_start, request, policy) for key in series_of(request))
 
     def _slice(
@@ -141,7 +152,12 @@ class CandleSlicer:
             f"candles of {key} are missing from {gap.start} to {gap.end}: {coverage.present} of "
             f"{coverage.expected} minutes are stored{part}",
             hint="; or ".join(
-                _ways_out(self._filling(key, warm_start, request), coverage, policy, warming=warming)
+                [
+                    *_ways_in(self._filling(key, warm_start, request), coverage),
+                    *([f"start later or lower {self._warm_up}"] if warming else []),
+                    *([_TAKE_GAPS] if self._takes_gaps and policy != "observed" else []),
+                ]
+                or ["choose a range the exchange has candles for"]
             ),
             details={
                 "exchange": key.exchange,
@@ -173,23 +189,14 @@ def _acceptable(coverage: Coverage, policy: GapPolicy | None) -> bool:
     return from_the_exchange and coverage.present >= ENOUGH_COVERAGE * coverage.expected
 
 
-def _ways_out(
-    filling: str | None,
-    coverage: Coverage,
-    policy: GapPolicy | None,
-    *,
-    warming: bool,
-) -> list[str]:
+def _ways_in(filling: str | None, coverage: Coverage) -> list[str]:
+    """How the candles that lack can be had."""
     ways = []
     if filling is not None and "not_asked" in coverage.missing_by_kind:
         ways.append(filling)
     if "not_kept" in coverage.missing_by_kind:
         ways.append("import from a file, with candles_import(path=...), what the exchange no longer keeps")
-    if warming:
-        ways.append("start later or lower warm_up_candles")
-    if policy != "observed":
-        ways.append("run on the candles there are with gaps='observed'")
-    return ways or ["choose a range the exchange has candles for"]
+    return ways
 
 
 def series_of(request: BacktestRequest) -> list[SeriesKey]:
@@ -221,8 +228,11 @@ def warm_up_rows(part: CandleSlice) -> CandleArray:
     return np.array(rows[part.start_row : part.trading_row])
 
 
-def warm_up_start(request: BacktestRequest) -> int:
+def warm_up_start(request: BacktestRequest, argument: str = "warm_up_candles") -> int:
     """First minute of warm-up: whole candles of the longest timeframe, on its clock, before the start.
+
+    Args:
+        argument: what the caller calls the number of these candles.
 
     Raises:
         ResearchError: ``invalid_argument`` when that is before 1970.
@@ -237,7 +247,7 @@ def warm_up_start(request: BacktestRequest) -> int:
         raise ResearchError(
             ErrorCode.INVALID_ARGUMENT,
             f"{request.warm_up_candles} candles before {iso_date(request.start_ms)} reach back before 1970",
-            hint="lower warm_up_candles, or use a shorter timeframe",
+            hint=f"lower {argument}, or use a shorter timeframe",
         )
     return first
 

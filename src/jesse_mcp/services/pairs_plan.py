@@ -98,12 +98,16 @@ class PairsPlan:
         return int(self.prices.ends[-1]) if self.request is None else self.request.end_ms
 
 
+#: The argument that says how many bars there are before the first one traded.
+WARM_UP = "formation_bars"
+
+
 class PairsPlanner:
     """Blocking; called in a thread."""
 
     def __init__(self, candles: CandleStore, catalog: JesseCatalog) -> None:
         self._catalog = catalog
-        self._slicer = CandleSlicer(candles)
+        self._slicer = CandleSlicer(candles, warm_up=WARM_UP)
 
     def plan(self, arguments: PairsArguments) -> PairsPlan:
         """Check everything that can be checked without computing.
@@ -123,7 +127,7 @@ class PairsPlanner:
         if known.symbol_y == known.symbol_x:
             raise invalid(f"symbol_y and symbol_x are both {known.symbol_y}", "a pair has two symbols")
         request = self._request(known)
-        _check_size(known, (request.end_ms - warm_up_start(request)) // _step(request))
+        _check_size(known, (request.end_ms - warm_up_start(request, WARM_UP)) // _step(request))
         slices = self._slicer.cut(request, known.gaps)
         missing = sum(part.missing for part in slices)
         if missing:

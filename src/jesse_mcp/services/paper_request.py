@@ -94,7 +94,7 @@ class PaperPlanner:
         self._strategies = strategies
         self._candles = candles
         self._catalog = catalog
-        self._slicer = CandleSlicer(candles)
+        self._slicer = CandleSlicer(candles, takes_gaps=False)
         self._reader = CodeReader(catalog)
 
     def plan(self, arguments: PaperArguments, now_ms: int) -> PaperPlan:
@@ -127,6 +127,16 @@ class PaperPlanner:
         """Series of whose warm-up something is neither stored nor known not to exist."""
         start, end = self.warm_up_range(request)
         return [key for key in request.series if start < end and self._candles.unanswered(key, start, end)]
+
+    def check_replayed(self, request: PaperRequest) -> None:
+        """Whether the minutes a replay trades are stored, whatever its warm-up lacks.
+
+        Raises:
+            ResearchError: ``candles_missing`` with the call that fills them.
+        """
+        if request.end_ms is not None:
+            traded = request.model_copy(update={"warm_up_candles": 0})
+            self._slicer.cut(traded.as_backtest(request.end_ms))
 
     def starting(self, request: PaperRequest, end_ms: int) -> PaperRequest:
         """A live request that starts where the stored candles of all its series end.

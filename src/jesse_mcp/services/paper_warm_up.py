@@ -39,8 +39,8 @@ class PaperWarmUp:
         """The request, of a live session with its first minute, once its warm-up is stored.
 
         Raises:
-            ResearchError: ``candles_missing`` while an import goes on; for a live session what the exchange
-                says.
+            ResearchError: ``candles_missing`` while an import goes on, and for a replay of what is neither
+                stored nor could be imported; for a live session what the exchange says.
         """
         if request.warm_up_candles == 0:
             return request
@@ -57,14 +57,40 @@ class PaperWarmUp:
         return await asyncio.to_thread(self._planner.starting, request, request.start_ms)
 
     async def _try(self, request: PaperRequest, on_progress: ProgressListener | None) -> None:
-        """Import what a replay lacks before its start. Where that fails, the session says what is missing."""
+        """Import what a replay lacks before its start.
+
+        Raises:
+            ResearchError: ``candles_missing``, of what is replayed before anybody is asked.
+        """
         lacking = await asyncio.to_thread(self._planner.lacking, request)
+        if not lacking:
+            return
+        await asyncio.to_thread(self._planner.check_replayed, request)
         end = iso_date(request.start_ms + DAY_MS - 1)
         try:
             await self._import(request, lacking, end, on_progress)
         except ResearchError as error:
             if error.code is ErrorCode.CANDLES_MISSING:
                 raise
+            await asyncio.to_thread(self._go_without, request, error)
+
+    def _go_without(self, request: PaperRequest, error: ResearchError) -> None:
+        """Whether the session can do without what was not imported. Blocks.
+
+        Raises:
+            ResearchError: ``candles_missing`` with the reason why it was not.
+        """
+        try:
+            self._planner.pin(request)
+        except ResearchError as missing:
+            if missing.code is not ErrorCode.CANDLES_MISSING:
+                raise
+            raise ResearchError(
+                missing.code,
+                f"{missing.message}; importing them failed: {error.message}",
+                hint=missing.hint,
+                details={**missing.details, "import_error": error.to_dict()},
+            ) from error
 
     async def _import(
         self,

@@ -17,6 +17,7 @@ MAX_THRESHOLDS = 20
 #: The same for every session: one asked twice is watched alike.
 _SEED = 0
 
+_KEYS = ", ".join(Threshold.model_fields)
 _RANGES = {
     "drawdown": (0.0, 1.0, "a fraction above 0 and up to 1, 0.1 is 10 %"),
     "daily_loss": (0.0, 1.0, "a fraction above 0 and up to 1, 0.05 is 5 %"),
@@ -60,6 +61,12 @@ def watcher_of(thresholds: tuple[Threshold, ...], request: PaperRequest, runs: R
 
 
 def _threshold(place: int, entry: dict[str, Any]) -> Threshold:
+    unknown = [name for name in entry if name not in Threshold.model_fields]
+    missing = [name for name in ("kind", "limit") if name not in entry]
+    if unknown or missing:
+        said = [f"{', '.join(map(repr, unknown))[:200]}, which is not known"] if unknown else []
+        said += [f"no {name}" for name in missing]
+        raise _invalid(f"watch[{place}] has {' and '.join(said)}", f"its keys are {_KEYS}")
     try:
         threshold = Threshold.model_validate(entry)
     except ValidationError as error:
@@ -67,7 +74,7 @@ def _threshold(place: int, entry: dict[str, Any]) -> Threshold:
         where = ".".join(str(part) for part in first["loc"])
         raise _invalid(
             f"watch[{place}].{where} is {str(first['input'])[:200]}: {first['msg']}",
-            "give {kind, limit, stop, run_id}, kind one of " + ", ".join(_RANGES),
+            f"its keys are {_KEYS}; kind is one of {', '.join(_RANGES)}",
         ) from error
     low, high, words = _RANGES[threshold.kind]
     whole = threshold.kind != "loss_streak" or threshold.limit == int(threshold.limit)
