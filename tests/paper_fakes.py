@@ -40,12 +40,15 @@ def crashed() -> ResearchError:
 class Process:
     """Counts closes times leverage as equity, and closes a trade every fifth minute.
 
+    A leverage of 13 is refused, and one of 11 waits for the next minute.
+
     What it is does not depend on how its minutes are cut into steps.
     """
 
     engine: "Engine"
     balance: float = 1000.0
     leverage: int = 1
+    waiting: int | None = None
     worked: int = 0
     trades: list[Trade] = field(default_factory=list)
     closed: bool = False
@@ -54,6 +57,10 @@ class Process:
         await asyncio.sleep(0)
         equity, trades, orders, error = [], [], [], None
         daily = [(START, 1000.0)] if self.worked == 0 else []
+        changes: tuple[tuple[int, int], ...] = ()
+        if self.waiting is not None and given:
+            self.leverage, self.waiting = self.waiting, None
+            changes = ((given[0].closes_at, self.leverage),)
         for minute in given:
             fault = self.engine.faults(minute, self)
             if fault is not None and fault.code is not ErrorCode.STRATEGY_RAISED:
@@ -76,13 +83,17 @@ class Process:
             orders=tuple(orders),
             daily=tuple(daily),
             error=error,
-            log=f"{len(equity)} minutes\n",
+            log=f"{len(equity)} minutes",
             leverage=self.leverage,
+            leverage_changes=changes,
         )
 
     async def set_leverage(self, leverage: int) -> bool:
         if leverage == 13:
             raise ResearchError(ErrorCode.INVALID_ARGUMENT, "no leverage of 13", hint="another")
+        if leverage == 11:
+            self.waiting = leverage
+            return False
         self.leverage = leverage
         return True
 

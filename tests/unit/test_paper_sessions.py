@@ -219,6 +219,33 @@ async def test_a_leverage_that_the_engine_refuses_says_why(desk: Desk) -> None:
     assert (error.code, error.details) == (ErrorCode.SESSION_NOT_ACTIVE, {"status": "stopped"})
 
 
+async def test_a_leverage_that_waits_is_shown_until_it_is_in_force(desk: Desk) -> None:
+    await desk.start()
+    desk.feed.give(*minutes(0, 2))
+    await until(lambda: desk.store.get("mine").place.through)
+    updated = await desk.service.update("mine", {"leverage": 11})
+    assert updated.pending["leverage"] == 11
+    assert str(updated.pending["when"]).startswith("no position is open")
+    status = await desk.service.status("mine")
+    assert (status.leverage, status.pending) == (1, updated.pending)
+    desk.feed.give(*minutes(2, 4))
+    await until(lambda: desk.store.get("mine").leverage_in_force == 11)
+    status = await desk.service.status("mine")
+    assert (status.leverage, status.pending) == (11, {})
+    told = [event["message"] for event in status.events if event["kind"] == "leverage"]
+    assert sorted(told)[0] == "11 is in force from 2024-01-01T00:03Z"
+    assert len(told) == 2
+    assert (await desk.service.update("mine", {"leverage": 3})).pending == {}
+    assert (await desk.service.status("mine")).leverage == 3
+
+
+async def test_log_lines_of_several_steps_stay_lines(desk: Desk) -> None:
+    await desk.start(watch=({"kind": "drawdown", "limit": 0.9, "stop": True},))
+    desk.feed.give(*minutes(0, 3))
+    await until(lambda: desk.store.get("mine").place.through)
+    assert desk.store.get("mine").log_tail == "1 minutes\n1 minutes\n1 minutes\n"
+
+
 async def test_a_caller_that_leaves_does_not_leave_half_a_session(desk: Desk) -> None:
     starting = asyncio.create_task(desk.start())
     await until(lambda: desk.engine.opened)

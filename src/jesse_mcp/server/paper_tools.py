@@ -131,7 +131,7 @@ def register(server: FastMCP, application: Application) -> None:
         limit: Annotated[int, Field(ge=1, le=200)] = 50,
         offset: Annotated[int, Field(ge=0, le=MAX_OFFSET)] = 0,
     ) -> PaperList:
-        """Running sessions, newest first."""
+        """Running sessions, newest first; with include_ended those that are over too."""
         return await application.paper.sessions(include_ended=include_ended, limit=limit, offset=offset)
 
     async def paper_update_session(
