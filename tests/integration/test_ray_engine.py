@@ -264,6 +264,8 @@ def driver() -> psutil.Process:
 
 
 async def test_strategies_are_confined_on_the_nodes_too(bench: Bench) -> None:
+    await bench.shared.close()
+    bench.shared = bench.engine()
     engine = bench.engine(access=StrategyAccess())
     try:
         assert (await engine.run(bench.run(), silent)).trades

@@ -111,6 +111,7 @@ async def test_an_alert_arrives_whole_and_signed(receiver: Receiver) -> None:
         "message": "equity is 12 % below its highest",
         "value": 0.12,
         "limit": 0.1,
+        "band_edge": None,
         "stop": True,
     }
     assert headers["Content-Type"] == "application/json"
