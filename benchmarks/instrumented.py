@@ -12,7 +12,7 @@ from fastmcp import Client
 from jesse_mcp.composition import Application
 from jesse_mcp.domain.backtests import EngineOutcome, EngineRun
 from jesse_mcp.ports.engine import ProgressCallback
-from jesse_mcp.server.app import build_server
+from jesse_mcp.server.assembly import build_server
 
 #: In the order they happen; together they are the whole call.
 PARTS = (

@@ -34,7 +34,7 @@ async def _profile(folder: Path, calls: int, *, cached: bool) -> cProfile.Profil
     from fastmcp import Client
 
     from jesse_mcp.composition import Application
-    from jesse_mcp.server.app import build_server
+    from jesse_mcp.server.assembly import build_server
     from jesse_mcp.settings import Settings
 
     market.stock(folder / "candles")

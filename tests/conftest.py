@@ -1,5 +1,6 @@
 """What every test may ask for."""
 
+import logging
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -10,6 +11,7 @@ from sqlalchemy import URL
 from jesse_host import JesseHost, running_jesse
 from jesse_mcp.adapters.embedded.provision import install
 from jesse_mcp.adapters.storage.database import Database
+from jesse_mcp.server.log_output import QUIETENED
 from jesse_mcp.settings import Settings
 from postgres_host import Place, PostgresHost, running_postgres
 
@@ -24,6 +26,17 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             and item.get_closest_marker("timeout") is None
         ):
             item.add_marker(pytest.mark.timeout(FIRST_INSTALLATION))
+
+
+@pytest.fixture(autouse=True)
+def _logging_as_before() -> Iterator[None]:
+    """How a test sets up a server's log is not there for the next one."""
+    loggers = [logging.getLogger(name) for name in ("", "fastmcp", *QUIETENED)]
+    before = [(each, each.level, each.propagate) for each in loggers]
+    yield
+    for each, level, propagate in before:
+        each.setLevel(level)
+        each.propagate = propagate
 
 
 @pytest.fixture(scope="session")

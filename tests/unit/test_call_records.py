@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from jesse_mcp.composition import Application
 from jesse_mcp.domain.access import ALL_SCOPES, Caller, Scope, granted
 from jesse_mcp.domain.call_context import calling
-from jesse_mcp.server.app import build_server
+from jesse_mcp.server.assembly import build_server
 from jesse_mcp.server.audit import AuditLog
 from jesse_mcp.server.authorisation import scope_of
 from jesse_mcp.server.calls import FinishedCall, Origin

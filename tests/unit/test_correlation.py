@@ -305,7 +305,7 @@ class TestScreening:
 
 def test_a_server_starts_without_the_heavy_libraries() -> None:
     code = (
-        "import sys, jesse_mcp.server.app; "
+        "import sys, jesse_mcp.server.assembly; "
         "print(sorted({'scipy', 'statsmodels', 'sklearn', 'threadpoolctl'} & set(sys.modules)))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

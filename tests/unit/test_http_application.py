@@ -281,7 +281,7 @@ async def test_a_start_that_is_refused_is_explained(tmp_path: Path) -> None:
 
 def test_a_server_on_stdio_waits_for_nothing_of_this() -> None:
     code = (
-        "import sys, jesse_mcp.cli.serve, jesse_mcp.server.app, jesse_mcp.server.http.asgi;"
+        "import sys, jesse_mcp.cli.serve, jesse_mcp.server.assembly, jesse_mcp.server.http.asgi;"
         "names = ('prometheus_client', 'jwt', 'fastmcp.server.auth.providers.jwt', 'gunicorn');"
         "print([name for name in names if name in sys.modules])"
     )

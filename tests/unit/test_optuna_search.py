@@ -290,5 +290,5 @@ def test_options_that_are_equal_in_python_are_told_apart() -> None:
 
 
 def test_the_server_starts_without_loading_optuna() -> None:
-    code = "import sys, jesse_mcp.server.app; sys.exit('optuna' in sys.modules)"
+    code = "import sys, jesse_mcp.server.assembly; sys.exit('optuna' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

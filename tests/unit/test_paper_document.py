@@ -27,7 +27,7 @@ from jesse_mcp.domain.paper import FeedName, PaperStatus
 from jesse_mcp.domain.paper_records import AlertDelivery, PaperAlert
 from jesse_mcp.domain.paper_watch import RE_ARM, Threshold, WatchKind
 from jesse_mcp.ports.webhooks import WebhookAttempt
-from jesse_mcp.server.app import build_server
+from jesse_mcp.server.assembly import build_server
 from jesse_mcp.services import paper_delivery
 from jesse_mcp.services.paper_exchange_feed import FeedTiming
 from jesse_mcp.services.paper_parts import PaperHealth, PaperParts

@@ -315,7 +315,7 @@ def test_a_long_series_is_described() -> None:
 
 def test_the_server_starts_without_the_libraries_of_statistics() -> None:
     code = (
-        "import sys, jesse_mcp.server.app; "
+        "import sys, jesse_mcp.server.assembly; "
         "print([name for name in ('scipy', 'statsmodels', 'arch') if name in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -58,7 +58,7 @@ async def serve(
             raise _invalid(f"{option} means nothing on stdio", "add --transport http, or leave it out")
 
     from jesse_mcp.composition import Application
-    from jesse_mcp.server.app import build_server
+    from jesse_mcp.server.assembly import build_server
     from jesse_mcp.server.http.asgi import THREADS
     from jesse_mcp.server.log_output import set_up_logging
 
@@ -125,7 +125,7 @@ async def _serve_http(settings: Settings) -> None:
     import uvicorn
 
     # Before it is told where it serves: whoever reads that may call at once.
-    import jesse_mcp.server.app  # noqa: F401
+    import jesse_mcp.server.assembly  # noqa: F401
     from jesse_mcp.server.http.asgi import AsgiApplication
 
     app = AsgiApplication(settings, this_machine_only=alone)

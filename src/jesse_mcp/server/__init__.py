@@ -9,7 +9,6 @@ if TYPE_CHECKING:
 def __getattr__(name: str) -> "AsgiApplication":
     """``jesse_mcp.server:app`` for uvicorn and gunicorn; whoever imports this package needs no part of it."""
     if name == "app":
-        # The module of this name takes its place once it is imported; whoever serves asks before that.
         from jesse_mcp.server.http.asgi import AsgiApplication
 
         return AsgiApplication()

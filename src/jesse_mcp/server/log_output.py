@@ -12,6 +12,9 @@ from jesse_mcp.server.rotating_file import BackgroundFile
 from jesse_mcp.server.secret_masking import SecretMask, secrets_of
 from jesse_mcp.settings import Settings
 
+#: Loggers that write a line for every request.
+QUIETENED = ("httpx2", "mcp.server.streamable_http")
+
 
 def set_up_logging(settings: Settings) -> Callable[[], None]:
     """One format for everything that logs, and no secret; standard output belongs to the protocol.
@@ -33,8 +36,7 @@ def set_up_logging(settings: Settings) -> Callable[[], None]:
         file.start()
     logging.basicConfig(level=settings.log_level, handlers=handlers)
     if settings.log_level != "DEBUG":
-        # They write a line for every request.
-        for name in ("httpx2", "mcp.server.streamable_http"):
+        for name in QUIETENED:
             logging.getLogger(name).setLevel(logging.WARNING)
     framework = logging.getLogger("fastmcp")
     framework.handlers.clear()

@@ -10,7 +10,7 @@ from starlette.types import ASGIApp
 from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
 from jesse_mcp.composition import Application
-from jesse_mcp.server.app import build_server
+from jesse_mcp.server.assembly import build_server
 from jesse_mcp.server.http.asgi import asks_for_tokens
 from jesse_mcp.server.http.authentication import BearerTokens, http_origin, jwt_verifier
 from jesse_mcp.server.http.metrics import Metrics
