@@ -329,7 +329,8 @@ def test_a_home_that_is_a_link_is_the_choice_of_its_owner(tmp_path: Path) -> Non
 
 def test_the_libraries_are_loaded_by_the_first_html_only() -> None:
     code = (
-        "import sys, jesse_mcp.server.assembly, jesse_mcp.adapters.reports.renderer as r; r.TemplateRenderer(); "
+        "import sys, jesse_mcp.server.assembly, jesse_mcp.adapters.reports.renderer as r;"
+        "r.TemplateRenderer();"
         "print(sorted({'matplotlib', 'scipy'} & set(sys.modules)))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
