@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy import URL
 
+from debian_programs import Program, UnavailableError, program
 from jesse_host import JesseHost, running_jesse
 from jesse_mcp.adapters.embedded.provision import install
 from jesse_mcp.adapters.storage.database import Database
@@ -65,6 +66,33 @@ def postgres_host() -> Iterator[PostgresHost]:
         except RuntimeError as error:
             pytest.skip(f"PostgreSQL cannot run here: {error}")
         yield host
+
+
+def _program(name: str) -> Program:
+    try:
+        return program(name)
+    except UnavailableError as error:
+        pytest.skip(str(error))
+
+
+@pytest.fixture(scope="session")
+def nginx() -> Program:
+    return _program("nginx")
+
+
+@pytest.fixture(scope="session")
+def logrotate() -> Program:
+    return _program("logrotate")
+
+
+@pytest.fixture(scope="session")
+def prometheus() -> Program:
+    return _program("prometheus")
+
+
+@pytest.fixture(scope="session")
+def promtool() -> Program:
+    return _program("promtool")
 
 
 @pytest.fixture

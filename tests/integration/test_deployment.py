@@ -3,7 +3,6 @@
 import json
 import os
 import re
-import shutil
 import socket
 import ssl
 import subprocess
@@ -16,6 +15,7 @@ from typing import Any
 import httpx2
 import pytest
 
+from debian_programs import Program
 from jesse_mcp.adapters.storage.token_file import TokenFile
 from jesse_mcp.domain.access import Scope
 from jesse_mcp.services.tokens import TokenService
@@ -125,15 +125,14 @@ def free_ports() -> tuple[int, int]:
 
 
 @contextmanager
-def proxied(folder: Path, server: str) -> Iterator[tuple[int, int]]:
-    nginx = shutil.which("nginx")
-    if nginx is None:
-        pytest.skip("nginx is not here")
+def proxied(nginx: Program, folder: Path, server: str) -> Iterator[tuple[int, int]]:
     ports = free_ports()
     whole = configuration(folder, server=server, ports=ports)
     options = ["-p", str(folder), "-e", str(folder / "error.log"), "-c", str(whole)]
     user = ["-g", "daemon off; user root;"] if os.getuid() == 0 else ["-g", "daemon off;"]
-    process = subprocess.Popen([nginx, *options, *user], stderr=subprocess.DEVNULL)
+    process = subprocess.Popen(
+        [nginx.path, *options, *user], env=nginx.environment, stderr=subprocess.DEVNULL
+    )
 
     def listens() -> bool:
         assert process.poll() is None, (folder / "error.log").read_text()
@@ -149,8 +148,8 @@ def proxied(folder: Path, server: str) -> Iterator[tuple[int, int]]:
         process.wait()
 
 
-def test_the_site_of_nginx_passes_what_it_should(address: str, tmp_path: Path) -> None:
-    with proxied(tmp_path, address) as (plain, secure):
+def test_the_site_of_nginx_passes_what_it_should(address: str, nginx: Program, tmp_path: Path) -> None:
+    with proxied(nginx, tmp_path, address) as (plain, secure):
         context = ssl.create_default_context(cafile=tmp_path / "ca.pem")
         here = f"https://127.0.0.1:{secure}"
         named = {**HEADERS, "Host": NAME}

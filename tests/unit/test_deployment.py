@@ -13,6 +13,7 @@ import pytest
 import yaml
 from prometheus_client import generate_latest
 
+from debian_programs import Program
 from jesse_mcp.adapters.embedded.environment import SUPPORTED_PYTHONS
 from jesse_mcp.cli.main import build_app
 from jesse_mcp.domain.jobs import JobState
@@ -212,12 +213,10 @@ def test_a_unit_of_systemd_agrees_with_the_server() -> None:
     assert not {"MemoryDenyWriteExecute", "ProcSubset"} & set(values)
 
 
-def test_nginx_accepts_the_site(tmp_path: Path) -> None:
-    nginx = shutil.which("nginx")
-    if nginx is None:
-        pytest.skip("nginx is not here; its directives are checked by the test below")
-    command = [nginx, "-t", "-p", str(tmp_path), "-e", "stderr", "-c", str(configuration(tmp_path))]
-    checked = subprocess.run(command, capture_output=True, text=True, check=False)
+def test_nginx_accepts_the_site(nginx: Program, tmp_path: Path) -> None:
+    options = ["-p", str(tmp_path), "-e", "stderr", "-c", str(configuration(tmp_path))]
+    command = [str(nginx.path), "-t", *options]
+    checked = subprocess.run(command, env=nginx.environment, capture_output=True, text=True, check=False)
     assert checked.returncode == 0, checked.stderr
     assert "[warn]" not in checked.stderr
 
@@ -263,10 +262,7 @@ def test_logs_are_rotated_where_they_are(tmp_path: Path) -> None:
     assert "copytruncate" not in directives, "it loses lines"
 
 
-def test_logrotate_rotates_and_the_server_goes_on(tmp_path: Path) -> None:
-    logrotate = shutil.which("logrotate")
-    if logrotate is None:
-        pytest.skip("logrotate is not here; its directives are checked by the test above")
+def test_logrotate_rotates_and_the_server_goes_on(logrotate: Program, tmp_path: Path) -> None:
     logs = tmp_path / "logs"
     logs.mkdir(mode=0o700)
     (logs / "audit.jsonl").write_text("{}\n")
@@ -274,8 +270,8 @@ def test_logrotate_rotates_and_the_server_goes_on(tmp_path: Path) -> None:
     rules = re.sub(r" *su .*\n", "", rules)
     (tmp_path / "rules").write_text(rules)
     (tmp_path / "rules").chmod(0o644)
-    command = [logrotate, "--force", "--state", str(tmp_path / "state"), str(tmp_path / "rules")]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    command = [str(logrotate.path), "--force", "--state", str(tmp_path / "state"), str(tmp_path / "rules")]
+    done = subprocess.run(command, env=logrotate.environment, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr) == (0, "")
     (rotated,) = logs.iterdir()
     assert re.fullmatch(r"audit\.jsonl-\d{8}", rotated.name)
@@ -320,6 +316,15 @@ def test_prometheus_asks_where_the_server_answers() -> None:
     assert set(job["authorization"]) == {"credentials_file"}
     # With as many questions as it asks, it stays below what a client may ask.
     assert 60 / int(job["scrape_interval"].removesuffix("s")) < settings.rate_limit_requests_per_minute
+
+
+def test_prometheus_accepts_its_job(promtool: Program, tmp_path: Path) -> None:
+    (tmp_path / "token").touch()
+    jobs = text("prometheus.yml").replace("/etc/prometheus/jesse-mcp.token", str(tmp_path / "token"))
+    (tmp_path / "prometheus.yml").write_text(jobs)
+    command = [str(promtool.path), "check", "config", "--lint-fatal", str(tmp_path / "prometheus.yml")]
+    checked = subprocess.run(command, env=promtool.environment, capture_output=True, text=True, check=False)
+    assert checked.returncode == 0, checked.stdout + checked.stderr
 
 
 def test_kubernetes_runs_it_confined_and_watched() -> None:
