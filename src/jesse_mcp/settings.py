@@ -1,31 +1,17 @@
 """Every setting, read from the environment once, in one place."""
 
-import ipaddress
 import os
-import re
 from pathlib import Path
 from typing import Annotated, Literal, Self
-from urllib.parse import urlsplit
 
 import platformdirs
 from pydantic import BeforeValidator, Field, SecretStr, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
-
-def _apart(value: object) -> object:
-    return (
-        tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
-    )
-
+from jesse_mcp import setting_values
 
 #: Several values in one variable, apart by commas.
-Listed = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_apart)]
-#: A name or an address; a star may stand for what is before two names at least.
-_HOST = re.compile(r"(\*\.[a-z0-9-]+\.)?[a-z0-9]([a-z0-9.-]*[a-z0-9])?|[0-9a-f:]*:[0-9a-f:]+", re.IGNORECASE)
-#: Strict, so that no part of a password that needs %XX is taken for a host or a name, and shown.
-_DATABASE = re.compile(
-    r"postgresql(\+psycopg)?://([^/?#@:\s]+(:[^/?#@:\s]*)?@)?(\[[\da-f:]+\]|[\w.-]*)(:\d{1,5})?/[^/?#@\s]+(\?[^#\s]*)?"
-)
+Listed = Annotated[tuple[str, ...], NoDecode, BeforeValidator(setting_values.apart)]
 #: What only matters to a server over HTTP.
 HTTP_ONLY = frozenset(
     {
@@ -37,6 +23,7 @@ HTTP_ONLY = frozenset(
         "trusted_proxies",
         "tokens",
         "tokens_file",
+        "public_url",
     }
     | {f"jwt_{name}" for name in ("jwks_url", "issuer", "audience", "algorithm", "scope_claim")}
     | {"rate_limit_enabled", "rate_limit_requests_per_minute", "max_jobs_per_client", "max_queued_jobs"}
@@ -188,6 +175,10 @@ class Settings(BaseSettings):
         "RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "Ed25519"
     ] = Field(default="RS256", description="the one algorithm such a JWT may be signed with")
     jwt_scope_claim: str = Field(default="scope", description="claim of such a JWT that names its scopes")
+    public_url: str | None = Field(
+        default=None,
+        description="https://HOST of this server; its clients are then told to sign in at the issuer of JWTs",
+    )
     rate_limit_enabled: bool | None = Field(
         default=None,
         validation_alias="RATE_LIMIT_ENABLED",
@@ -219,47 +210,22 @@ class Settings(BaseSettings):
     @field_validator("jesse_url")
     @classmethod
     def _http(cls, value: str | None) -> str | None:
-        if value is None:
-            return None
-        address = urlsplit(value.strip())
-        if address.scheme not in {"http", "https"} or not address.hostname:
-            raise ValueError("give http://HOST:PORT or https://HOST")
-        if address.username or address.password or address.query or address.fragment:
-            raise ValueError("give the address alone: secrets belong in JESSE_PASSWORD or JESSE_API_TOKEN")
-        if address.port == 0:  # reading it checks the others
-            raise ValueError("Port out of range 1-65535")
-        return address.geturl().rstrip("/")
+        return None if value is None else setting_values.dashboard_address(value)
 
     @field_validator("allowed_hosts")
     @classmethod
     def _are_hosts(cls, value: tuple[str, ...]) -> tuple[str, ...]:
-        for host in value:
-            # A lone star would switch the protection off.
-            if not _HOST.fullmatch(host):
-                raise ValueError(f"{host!r} is no host: give names like desk.example.org or *.example.org")
-        return value
+        return tuple(map(setting_values.host, value))
 
     @field_validator("allowed_origins")
     @classmethod
     def _are_origins(cls, value: tuple[str, ...]) -> tuple[str, ...]:
-        for origin in value:
-            address = urlsplit(origin)
-            plain = f"{address.scheme}://{address.netloc}" == origin and "@" not in origin
-            if (
-                address.scheme not in {"http", "https"}
-                or not plain
-                or not _HOST.fullmatch(address.hostname or "")
-            ):
-                raise ValueError(f"{origin!r} is no origin: give https://HOST or https://HOST:PORT")
-        return value
+        return tuple(map(setting_values.origin, value))
 
     @field_validator("trusted_proxies")
     @classmethod
     def _are_networks(cls, value: tuple[str, ...]) -> tuple[str, ...]:
-        for network in value:
-            if ipaddress.ip_network(network).prefixlen == 0:
-                raise ValueError(f"{network} is everybody: name the addresses of your proxies")
-        return value
+        return tuple(map(setting_values.network, value))
 
     @field_validator("tokens")
     @classmethod
@@ -271,12 +237,12 @@ class Settings(BaseSettings):
     @field_validator("jwt_jwks_url")
     @classmethod
     def _is_safe(cls, value: str | None) -> str | None:
-        if value is not None:
-            address = urlsplit(value)
-            here = address.hostname in {"127.0.0.1", "::1", "localhost"}
-            if not address.hostname or address.scheme not in ({"http", "https"} if here else {"https"}):
-                raise ValueError("give https://HOST/PATH: keys that come over plain HTTP may be anybody's")
-        return value
+        return None if value is None else setting_values.key_address(value)
+
+    @field_validator("public_url")
+    @classmethod
+    def _is_public(cls, value: str | None) -> str | None:
+        return None if value is None else setting_values.public_address(value.rstrip("/"))
 
     @field_validator("jesse_api_token")
     @classmethod
@@ -296,8 +262,8 @@ class Settings(BaseSettings):
     @field_validator("database_url")
     @classmethod
     def _is_postgresql(cls, value: SecretStr | None) -> SecretStr | None:
-        if value is not None and not _DATABASE.fullmatch(value.get_secret_value()):
-            raise ValueError("give postgresql+psycopg://USER:PASSWORD@HOST/DATABASE; / # ? @ : as %XX within")
+        if value is not None:
+            setting_values.database_address(value.get_secret_value())
         return value
 
     @field_validator("jesse_password")
@@ -317,7 +283,7 @@ class Settings(BaseSettings):
             for name in map(variable, _SECRETS):
                 path = values.get(f"{name}_FILE")
                 if path and not values.get(name):
-                    values[name] = _content(f"{name}_FILE", Path(path).expanduser())
+                    values[name] = setting_values.content(f"{name}_FILE", Path(path).expanduser())
         return values
 
     @model_validator(mode="after")
@@ -325,7 +291,7 @@ class Settings(BaseSettings):
         if self.engine == "dashboard" and self.jesse_url is None:
             raise ValueError("JESSE_MCP_ENGINE=dashboard needs JESSE_URL")
         if self.engine == "ray":
-            _check_cluster(self.ray_address)
+            setting_values.cluster_address(self.ray_address)
         return self
 
     @model_validator(mode="after")
@@ -336,18 +302,23 @@ class Settings(BaseSettings):
                 "JESSE_MCP_JWT_JWKS_URL, JESSE_MCP_JWT_ISSUER and JESSE_MCP_JWT_AUDIENCE belong together: "
                 "set all of them or none"
             )
+        if self.public_url is not None and not setting_values.is_safe_address(self.jwt_issuer or ""):
+            raise ValueError(
+                "JESSE_MCP_PUBLIC_URL sends clients to JESSE_MCP_JWT_ISSUER to sign in: set it, to an https "
+                "address, or leave both out"
+            )
         return self
 
     @field_validator("strategy_reads")
     @classmethod
     def _absolute_paths(cls, value: str | None) -> str | None:
-        if any(not Path(path).is_absolute() for path in _paths(value)):
+        if any(not Path(path).is_absolute() for path in setting_values.paths(value)):
             raise ValueError(f"give absolute paths, separated by {os.pathsep!r}")
         return value
 
     @property
     def readable_by_strategies(self) -> tuple[str, ...]:
-        return _paths(self.strategy_reads)
+        return setting_values.paths(self.strategy_reads)
 
     @property
     def uses_dashboard(self) -> bool:
@@ -357,36 +328,6 @@ class Settings(BaseSettings):
     @classmethod
     def _absolute(cls, value: Path | None) -> Path | None:
         return None if value is None else Path(os.path.abspath(value.expanduser()))  # noqa: PTH100
-
-
-def _paths(value: str | None) -> tuple[str, ...]:
-    return tuple(path for path in (value or "").split(os.pathsep) if path)
-
-
-def _content(name: str, path: Path) -> str:
-    """A file's text without the line ends that editors add."""
-    try:
-        text = path.read_text().rstrip("\r\n")
-    except OSError as error:
-        raise ValueError(f"the file of {name}, {path}, cannot be read: {error.strerror}") from None
-    except UnicodeDecodeError:
-        raise ValueError(f"the file of {name}, {path}, is no UTF-8 text") from None
-    if not text:
-        raise ValueError(f"the file of {name}, {path}, is empty")
-    return text
-
-
-def _check_cluster(address: str | None) -> None:
-    """Only where it is used: other programs read RAY_ADDRESS too, and take more forms of it."""
-    if address is None:
-        raise ValueError("JESSE_MCP_ENGINE=ray needs RAY_ADDRESS")
-    if address == "auto":
-        return
-    host, _, port = address.rpartition(":")
-    if not host or "/" in address or not port.isdigit():
-        raise ValueError(
-            f"RAY_ADDRESS is {address!r}: give HOST:PORT of the head node, or auto on a node of the cluster"
-        )
 
 
 def variable(name: str) -> str:

@@ -75,6 +75,7 @@ VALUES: dict[str, tuple[str, Any]] = {
     "tokens": (SECRET, SECRET),
     "tokens_file": ("/dev/null", Path("/dev/null")),
     **{f"jwt_{name}": (value, value) for name, value in JWT.items()},
+    "public_url": ("https://desk.example.org/", "https://desk.example.org"),
     "rate_limit_enabled": ("false", False),
     "rate_limit_requests_per_minute": ("7", 7),
     "max_jobs_per_client": ("2", 2),
@@ -97,7 +98,7 @@ def test_a_variable_is_read(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     if name.endswith("_file"):  # the secret itself wins over its file
         secret = name.removesuffix("_file")
         monkeypatch.setenv(variable(secret), VALUES[secret][0] if secret in VALUES else SECRET)
-    for part in JWT if name.startswith("jwt_") else ():  # they belong together
+    for part in JWT if name.startswith(("jwt_", "public_url")) else ():  # they belong together
         monkeypatch.setenv(variable(f"jwt_{part}"), JWT[part])
     monkeypatch.setenv(variable(name), text)
     settings = Settings()
@@ -347,3 +348,20 @@ def test_a_short_secret_of_webhooks_is_refused(monkeypatch: pytest.MonkeyPatch) 
         Settings()
     assert "16 characters" in str(caught.value)
     assert "fifteen" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "value", ["http://desk.example.org", "https://desk.example.org/prefix", "https://a@desk.example.org"]
+)
+def test_a_public_address_is_an_origin_nobody_listens_to(value: str) -> None:
+    whole: dict[str, Any] = {f"jwt_{name}": text for name, text in JWT.items()}
+    with pytest.raises(ValidationError, match="give https://HOST"):
+        Settings(**whole, public_url=value)
+
+
+@pytest.mark.parametrize("issuer", [None, "desk", "http://id.example.org"])
+def test_a_public_address_needs_an_issuer_to_sign_in_at(issuer: str | None) -> None:
+    whole: dict[str, Any] = {f"jwt_{name}": text for name, text in JWT.items()} | {"jwt_issuer": issuer}
+    given = whole if issuer is not None else {}
+    with pytest.raises(ValidationError, match="JESSE_MCP_JWT_ISSUER"):
+        Settings(**given, public_url="https://desk.example.org")

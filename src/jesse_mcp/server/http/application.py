@@ -12,7 +12,7 @@ from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 from jesse_mcp.composition import Application
 from jesse_mcp.server.assembly import build_server
 from jesse_mcp.server.http.asgi import asks_for_tokens
-from jesse_mcp.server.http.authentication import BearerTokens, http_origin, jwt_verifier
+from jesse_mcp.server.http.authentication import authentication, http_origin
 from jesse_mcp.server.http.metrics import Metrics
 from jesse_mcp.server.http.request_identity import RequestIdentity
 from jesse_mcp.server.http.request_limits import RateLimit, RequestDeadline, TokenBuckets
@@ -38,14 +38,11 @@ def build_http_application(application: Application, tokens: TokenService) -> Ht
     settings = application.settings
     authenticated = asks_for_tokens(settings, tokens)
     limited = authenticated if settings.rate_limit_enabled is None else settings.rate_limit_enabled
-    verifier = (
-        BearerTokens(tokens, jwt_verifier(settings), settings.jwt_scope_claim) if authenticated else None
-    )
     metrics = Metrics()
     server = build_server(
         application,
         origin=http_origin(authenticated=authenticated, limited=limited),
-        auth=verifier,
+        auth=authentication(settings, tokens) if authenticated else None,
         observers=[metrics],
         longest_result=settings.max_result_bytes,
     )

@@ -6,8 +6,9 @@ import time
 from collections.abc import MutableMapping
 from typing import Any
 
-from fastmcp.server.auth import AccessToken, TokenVerifier
+from fastmcp.server.auth import AccessToken, AuthProvider, RemoteAuthProvider, TokenVerifier
 from fastmcp.server.dependencies import get_access_token, get_http_request
+from pydantic import AnyHttpUrl, ConfigDict, TypeAdapter
 
 from jesse_mcp.domain.access import ALL_SCOPES, Caller, Scope, granted
 from jesse_mcp.domain.errors import ErrorCode, ResearchError
@@ -62,6 +63,26 @@ class BearerTokens(TokenVerifier):
         subject = str(access.subject or access.client_id)[:_LONGEST_SUBJECT]
         changes = {"client_id": f"jwt:{subject}", "scopes": sorted(granted(known))}
         return access.model_copy(update=changes)
+
+
+def authentication(settings: Settings, tokens: TokenService) -> AuthProvider:
+    """What checks tokens; with a public address it also says who issues them (RFC 9728)."""
+    verifier = BearerTokens(tokens, jwt_verifier(settings), settings.jwt_scope_claim)
+    if settings.public_url is None or settings.jwt_issuer is None:
+        return verifier
+    return RemoteAuthProvider(
+        verifier,
+        authorization_servers=[_as_written(settings.jwt_issuer)],
+        base_url=settings.public_url,
+        scopes_supported=[scope.value for scope in Scope],
+        resource_name="jesse-mcp",
+    )
+
+
+def _as_written(address: str) -> AnyHttpUrl:
+    """Without a slash that is not there: clients compare the name of an issuer letter by letter."""
+    exact = ConfigDict(url_preserve_empty_path=True)
+    return TypeAdapter(AnyHttpUrl, config=exact).validate_python(address)
 
 
 def jwt_verifier(settings: Settings) -> TokenVerifier | None:

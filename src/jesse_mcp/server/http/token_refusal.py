@@ -1,5 +1,7 @@
 """What somebody is told who calls without a token, or with one that opens nothing."""
 
+import re
+
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -7,6 +9,7 @@ from jesse_mcp.domain.errors import ErrorCode, ResearchError
 from jesse_mcp.server.http.request_limits import refusal
 
 MCP_PATH = "/mcp"
+_METADATA = re.compile(r'resource_metadata="[^"]*"')
 _HINT = (
     "send the header Authorization: Bearer TOKEN with every request; on the machine of the server, "
     "`jesse-mcp token create NAME --scope read research` makes a token and `jesse-mcp token list` shows "
@@ -16,9 +19,10 @@ _HINT = (
 
 class TokenRefusal:
     """Puts an answer of ours in the place of the framework's 401, which is empty or tells of logging in
-    again: nobody registers here. Outside of authentication.
+    again. Outside of authentication.
 
-    The challenge is that of RFC 6750, section 3: without ``error`` where no token was sent.
+    The challenge is that of RFC 6750, section 3: without ``error`` where no token was sent. If clients can
+    sign in somewhere, it says where that is written (RFC 9728, section 5.1).
     """
 
     def __init__(self, app: ASGIApp) -> None:
@@ -35,16 +39,18 @@ class TokenRefusal:
             if message["type"] == "http.response.start" and message["status"] == 401:
                 refused = True
                 challenge = Headers(raw=message["headers"]).get("www-authenticate", "")
-                await _answer(scope, receive, send, sent="error=" in challenge)
+                await _answer(challenge)(scope, receive, send)
             elif not refused:
                 await send(message)
 
         await self._app(scope, receive, taught)
 
 
-async def _answer(scope: Scope, receive: Receive, send: Send, *, sent: bool) -> None:
-    """401. ``sent``: whether there was a token at all."""
+def _answer(framework: str) -> ASGIApp:
+    """401 in the place of one with the challenge ``framework``."""
+    sent = "error=" in framework
     message = "the token is unknown, expired or revoked" if sent else "no token was sent"
     error = ResearchError(ErrorCode.FORBIDDEN, message, hint=_HINT)
-    challenge = f'Bearer error="invalid_token", error_description="{message}"' if sent else "Bearer"
-    await refusal(401, error, {"WWW-Authenticate": challenge})(scope, receive, send)
+    said = [f'error="invalid_token", error_description="{message}"'] if sent else []
+    said += _METADATA.findall(framework)
+    return refusal(401, error, {"WWW-Authenticate": f"Bearer {', '.join(said)}".rstrip()})
