@@ -17,7 +17,6 @@ from jesse_mcp.adapters.webhooks import (
     TIMEOUT,
     TIMESTAMP_HEADER,
     HttpWebhooks,
-    _content,
     signature,
 )
 from jesse_mcp.composition import Application
@@ -28,7 +27,7 @@ from jesse_mcp.domain.paper_records import AlertDelivery, PaperAlert
 from jesse_mcp.domain.paper_watch import RE_ARM, Threshold, WatchKind
 from jesse_mcp.ports.webhooks import WebhookAttempt
 from jesse_mcp.server.assembly import build_server
-from jesse_mcp.services import paper_delivery
+from jesse_mcp.services import webhook_attempts
 from jesse_mcp.services.paper_exchange_feed import FeedTiming
 from jesse_mcp.services.paper_parts import PaperHealth, PaperParts
 from jesse_mcp.services.paper_request import PaperArguments
@@ -133,19 +132,19 @@ def test_the_receiver_shown_tells_genuine_from_forged() -> None:
 
 def body_of_an_alert() -> dict[str, Any]:
     alert = PaperAlert(key="0:drawdown:1", timestamp=1, kind="drawdown", message="it fell")
-    return _content(AlertDelivery(session_id="mine", alert=alert, webhook="https://example.org"))
+    return AlertDelivery(session_id="mine", alert=alert, webhook="https://example.org").content()
 
 
 def test_what_is_sent_and_how_often() -> None:
     sentence = re.search(r"`POST` of JSON with (.*?)\.", TEXT)
     assert sentence is not None
     assert set(re.findall(r"`(\w+)`", sentence[1])) - {"drift"} == set(body_of_an_alert())
-    assert f"{paper_delivery.MAX_ATTEMPTS} times in all" in TEXT
+    assert f"{webhook_attempts.MAX_ATTEMPTS} times in all" in TEXT
     assert f"Any 2xx within {TIMEOUT:g} seconds" in TEXT
     alert = PaperAlert(key="k", timestamp=1, kind="drawdown", message="it fell")
     first = AlertDelivery(session_id="mine", alert=alert, webhook="https://example.org")
-    tried = paper_delivery.attempted(first, WebhookAttempt("busy"), 0)
-    again = paper_delivery.attempted(tried, WebhookAttempt("busy"), 0)
+    tried = webhook_attempts.attempted(first, WebhookAttempt("busy"), 0)
+    again = webhook_attempts.attempted(tried, WebhookAttempt("busy"), 0)
     assert (tried.next_attempt_at, again.next_attempt_at) == (10_000, 20_000)
     assert "again after 10 seconds, then twice as long" in TEXT
 

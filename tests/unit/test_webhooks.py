@@ -23,7 +23,8 @@ from jesse_mcp.domain.errors import ErrorCode, ResearchError
 from jesse_mcp.domain.paper_records import AlertDelivery, PaperAlert
 from jesse_mcp.ports.webhooks import WebhookAttempt
 from jesse_mcp.services.clock import Clock
-from jesse_mcp.services.paper_delivery import MAX_ATTEMPTS, attempted, deliver_due
+from jesse_mcp.services.paper_delivery import deliver_due
+from jesse_mcp.services.webhook_attempts import MAX_ATTEMPTS, attempted
 
 SECRET = "a-secret-of-some-length"  # noqa: S105  (of this test alone)
 NOW = 1_767_225_600

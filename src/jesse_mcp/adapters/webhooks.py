@@ -1,4 +1,4 @@
-"""Alerts as signed HTTP requests, to addresses that are not inside the network of this machine."""
+"""Deliveries as signed HTTP requests, to addresses that are not inside the network of this machine."""
 
 import asyncio
 import hashlib
@@ -8,14 +8,13 @@ import json
 import ssl
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 from urllib.parse import SplitResult, urlsplit
 
 from pydantic import SecretStr
 
 from jesse_mcp import __version__
+from jesse_mcp.domain.deliveries import Delivery
 from jesse_mcp.domain.errors import ErrorCode, ResearchError
-from jesse_mcp.domain.paper_records import AlertDelivery
 from jesse_mcp.ports.webhooks import WebhookAttempt
 
 #: Seconds an attempt may take in all, from the name to the last header of the answer.
@@ -49,10 +48,10 @@ class _Target:
 class HttpWebhooks:
     """Implements :class:`jesse_mcp.ports.webhooks.WebhookSender`.
 
-    A request is a ``POST`` of the alert as JSON. ``X-Jesse-MCP-Signature`` is ``sha256=`` and the hexadecimal
+    A request is a ``POST`` of the content as JSON. ``X-Jesse-MCP-Signature`` is ``sha256=`` and the hexadecimal
     HMAC-SHA256 (RFC 2104, FIPS 180-4), by the secret, of ``X-Jesse-MCP-Timestamp`` (epoch seconds), a dot and
     the body: a receiver that compares both and refuses old timestamps can tell it from a forgery and from a
-    repetition. ``Idempotency-Key`` is the same for every attempt of an alert.
+    repetition. ``Idempotency-Key`` is the same for every attempt of a delivery.
 
     The host is resolved once and the connection made to an address that was looked at, so a name cannot
     change its meaning in between. Redirects are not followed, and no proxy of the environment is used.
@@ -98,9 +97,10 @@ class HttpWebhooks:
                 f"webhook cannot be used: {_words(error)}",
                 hint="give an https address on the internet; for one of your own network start the server "
                 "with JESSE_MCP_WEBHOOK_ALLOW_PRIVATE=true",
+                details={} if isinstance(error, _RefusedError) else {"reason": "unknown_host"},
             ) from error
 
-    async def send(self, delivery: AlertDelivery) -> WebhookAttempt:
+    async def send(self, delivery: Delivery) -> WebhookAttempt:
         """See the port. The answer counts by its status alone, its body is not read."""
         # Nobody else waits for the library of HTTP.
         import httpx2
@@ -121,16 +121,16 @@ class HttpWebhooks:
             f"it answered with status {status}", final=status < 500 and status not in _TRY_AGAIN
         )
 
-    async def _post(self, target: _Target, delivery: AlertDelivery, secret: bytes) -> int:
+    async def _post(self, target: _Target, delivery: Delivery, secret: bytes) -> int:
         import httpx2
 
-        body = json.dumps(_content(delivery), sort_keys=True).encode()
+        body = json.dumps(delivery.content(), sort_keys=True).encode()
         timestamp = str(int(self._now()))
         headers = {
             "Host": target.host,
             "Content-Type": "application/json",
             "User-Agent": f"jesse-mcp/{__version__}",
-            "Idempotency-Key": f"{delivery.session_id}:{delivery.alert.key}",
+            "Idempotency-Key": delivery.delivery_key,
             TIMESTAMP_HEADER: timestamp,
             SIGNATURE_HEADER: f"sha256={signature(secret, timestamp, body)}",
         }
@@ -206,10 +206,6 @@ def _wrapped(address: ipaddress.IPv6Address) -> list[ipaddress.IPv4Address]:
     if address in _NAT64:
         found.append(ipaddress.IPv4Address(int(address) & 0xFFFFFFFF))
     return [one for one in found if one is not None]
-
-
-def _content(delivery: AlertDelivery) -> dict[str, Any]:
-    return {"session_id": delivery.session_id, **delivery.alert.model_dump(mode="json")}
 
 
 def _words(error: Exception) -> str:

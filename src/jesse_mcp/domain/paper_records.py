@@ -5,6 +5,7 @@ from typing import Any, Literal
 from pydantic import Field
 
 from jesse_mcp.domain.backtests import Trade
+from jesse_mcp.domain.deliveries import Delivery
 from jesse_mcp.domain.model import Value
 from jesse_mcp.domain.paper import PaperOrder, PaperPosition, PaperRequest, PaperStatus
 
@@ -106,16 +107,18 @@ class PaperAlert(Value):
     stop: bool = Field(default=False, description="whether the session was to stop")
 
 
-class AlertDelivery(Value):
-    """An alert and what became of its webhook; ``failure`` is that of the last attempt."""
+class AlertDelivery(Delivery):
+    """An alert and what became of its webhook."""
 
     session_id: str
     alert: PaperAlert
-    webhook: str | None
-    attempts: int = 0
-    next_attempt_at: int | None = Field(default=None, description="null when none will follow")
-    delivered_at: int | None = None
-    failure: str | None = None
+
+    @property
+    def delivery_key(self) -> str:
+        return f"{self.session_id}:{self.alert.key}"
+
+    def content(self) -> dict[str, Any]:
+        return {"session_id": self.session_id, **self.alert.model_dump(mode="json")}
 
 
 class PaperEquityPoint(Value):

@@ -1,9 +1,9 @@
-"""Alerts to an address of the user's choice."""
+"""Alerts and ends of jobs to an address of the user's choice."""
 
 from dataclasses import dataclass
 from typing import Protocol
 
-from jesse_mcp.domain.paper_records import AlertDelivery
+from jesse_mcp.domain.deliveries import Delivery
 
 
 @dataclass(frozen=True)
@@ -20,17 +20,18 @@ class WebhookAttempt:
 
 
 class WebhookSender(Protocol):
-    """Sends one alert once. Never raises for what a receiver does."""
+    """Sends one thing once. Never raises for what a receiver does."""
 
     async def check(self, url: str) -> None:
-        """Whether alerts may be sent there, before any is.
+        """Whether anything may be sent there, before it is.
 
         Raises:
-            ResearchError: ``invalid_argument`` for an address that is none or is not allowed;
-                ``capability_missing`` while there is no secret to sign with.
+            ResearchError: ``invalid_argument`` for an address that is none, is not allowed, or has a name nobody
+                knows now (``details.reason`` is ``unknown_host``); ``capability_missing`` while there is no
+                secret to sign with.
         """
         ...
 
-    async def send(self, delivery: AlertDelivery) -> WebhookAttempt:
-        """Send an alert to the webhook of its session."""
+    async def send(self, delivery: Delivery) -> WebhookAttempt:
+        """Send it to its webhook."""
         ...
