@@ -25,6 +25,7 @@ from pathlib import Path
 from jesse_mcp.adapters.storage.database import Database
 from jesse_mcp.adapters.storage.jobs import SqlJobStore
 from jesse_mcp.domain.jobs import JobState
+from jesse_mcp.domain.leases import Gone
 
 name, path = sys.argv[1], Path(sys.argv[2])
 print("ready", flush=True)
@@ -36,7 +37,7 @@ for number in range(60):
     assert store.start(job.job_id)
     store.report(job.job_id, 0.5, "half", "log")
     store.renew(name, 2e12)
-    store.reap(0.0, frozenset())
+    store.reap(Gone(silent={"nobody": frozenset({0.0})}))
     assert store.finish(job.job_id, JobState.DONE, run_id="run_x")
 database.close()
 """

@@ -20,6 +20,7 @@ from jesse_mcp.adapters.storage.jobs import SqlJobStore
 from jesse_mcp.adapters.storage.owner import owner_id, owner_is_dead
 from jesse_mcp.domain.errors import ErrorCode, ResearchError
 from jesse_mcp.domain.jobs import Job, JobState
+from jesse_mcp.domain.leases import Gone
 from jesse_mcp.services.jobs import JobReporter, JobService
 
 LONG = 60.0
@@ -95,9 +96,9 @@ class WatchedStore(SqlJobStore):
         self._watch("renew")
         return super().renew(owner, lease_until)
 
-    def reap(self, now: float, dead_owners: frozenset[str]) -> list[str]:
+    def reap(self, gone: Gone) -> list[str]:
         self._watch("reap")
-        return super().reap(now, dead_owners)
+        return super().reap(gone)
 
 
 @pytest.fixture
@@ -133,6 +134,15 @@ async def other(store: WatchedStore) -> AsyncIterator[JobService]:
     await other.start()
     yield other
     await other.close()
+
+
+class Clock:
+    """A clock that somebody sets."""
+
+    offset = 0.0
+
+    def __call__(self) -> float:
+        return time.time() + self.offset
 
 
 class Gate:
@@ -663,39 +673,51 @@ async def test_the_jobs_of_a_dead_owner_are_lost_when_a_server_starts(store: Wat
     await service.close()
 
 
-async def test_the_job_of_a_silent_owner_is_lost_while_the_server_runs(
-    service: JobService, store: WatchedStore
-) -> None:
-    job = await asyncio.to_thread(store.create, "backtest", {}, "elsewhere", time.time() + 0.05)
+async def test_the_job_of_a_silent_owner_is_lost_while_the_server_runs(store: WatchedStore) -> None:
+    service = JobService(store, "me", lambda _: False, lease_seconds=0.5, heartbeat_seconds=BEAT)
+    await service.start()
+    job = await asyncio.to_thread(store.create, "backtest", {}, "elsewhere", time.time() + LONG)
     lost = await service.wait(job.job_id, LONG)
+    await service.close()
     assert lost.state is JobState.LOST
     assert lost.error is not None
     assert lost.error["details"]["reason"] == "lease_expired"
 
 
-async def test_a_running_job_outlives_its_first_lease(store: WatchedStore) -> None:
-    service = JobService(store, "me", lambda _: False, lease_seconds=0.3, heartbeat_seconds=BEAT)
-    await service.start()
+@pytest.mark.parametrize("hours", [0, 24, -1])
+async def test_a_running_job_outlives_its_first_lease_however_the_clock_is_set(
+    store: WatchedStore, hours: int
+) -> None:
+    clock = Clock()
+    services = [
+        JobService(store, name, lambda _: False, lease_seconds=1.0, heartbeat_seconds=BEAT, now=clock)
+        for name in ("me", "other")
+    ]
+    for service in services:
+        await service.start()
     gate = Gate()
-    job = await service.submit("backtest", {}, gate)
-    first_lease_over = time.time() + 0.4
+    job = await services[0].submit("backtest", {}, gate)
+    clock.offset = hours * 3600
+    joined = await services[1].submit("backtest", {}, gate, join=True)
+    assert joined.job_id == job.job_id, "work that goes on is joined"
+    first_lease_over = time.monotonic() + 1.2
 
     async def overdue() -> bool:
-        # What another process would do.
-        assert job.job_id not in await asyncio.to_thread(store.reap, time.time(), frozenset[str]())
-        return time.time() > first_lease_over
+        assert (await stored(store, job.job_id)).state.active
+        return time.monotonic() > first_lease_over
 
     await until(overdue)
     gate.go.set()
-    assert (await service.wait(job.job_id, LONG)).state is JobState.DONE
-    await service.close()
+    assert (await services[0].wait(job.job_id, LONG)).state is JobState.DONE
+    for service in services:
+        await service.close()
 
 
 async def test_work_on_a_job_that_others_gave_up_is_stopped(service: JobService, store: WatchedStore) -> None:
     gate = Gate()
     job = await service.submit("backtest", {}, gate)
     await gate.entered.wait()
-    assert await asyncio.to_thread(store.reap, time.time(), frozenset({"me"})) == [job.job_id]
+    assert await asyncio.to_thread(store.reap, Gone(dead=frozenset({"me"}))) == [job.job_id]
     lost = await service.wait(job.job_id, LONG)
     assert gate.cleaned_up
     assert lost.state is JobState.LOST

@@ -18,6 +18,7 @@ from jesse_mcp.adapters.storage.paper_rows import pack_minutes, unpack_minutes
 from jesse_mcp.domain.backtests import Route, Trade
 from jesse_mcp.domain.errors import ErrorCode, ResearchError
 from jesse_mcp.domain.identity import new_id
+from jesse_mcp.domain.leases import Gone
 from jesse_mcp.domain.paper import Minute, PaperEquity, PaperOrder, PaperRequest, PaperStatus, PaperStep
 from jesse_mcp.domain.paper_records import (
     PaperAlert,
@@ -29,6 +30,7 @@ from jesse_mcp.domain.paper_records import (
     PaperState,
 )
 from jesse_mcp.ports.paper_store import NewSession, OwnerRequests, PaperProgress
+from jesse_mcp.services.lease_watch import LeaseWatch
 
 MINUTE = 60_000
 START = 1_704_067_200_000
@@ -351,17 +353,19 @@ def test_only_the_owner_writes(store: SqlPaperStore) -> None:
 def test_sessions_of_the_dead_and_the_silent_are_taken_over_once(store: SqlPaperStore) -> None:
     for name, owner in {"a": "dead", "b": "silent", "c": "alive", "d": "me"}.items():
         made(store, name, owner)
-    assert store.active_owners() == {"dead", "silent", "alive", "me"}
+    seen = store.leases()
+    assert seen.keys() == {"dead", "silent", "alive", "me"}
     for owner in ("alive", "me", "dead"):
-        store.renew(owner, 200.0)
-    assert store.claim("me", 150.0, 300.0, frozenset({"dead"})) == ["a", "b"]
-    assert store.claim("you", 150.0, 300.0, frozenset({"dead"})) == []
+        store.renew(owner, 50.0)
+    gone = Gone(frozenset({"dead"}), seen)
+    assert store.claim("me", 300.0, gone) == ["a", "b"], "not what was renewed since"
+    assert store.claim("you", 300.0, gone) == []
     assert store.renew("me", 400.0) == {"a", "b", "d"}
     assert store.get("a").owner == "me"
     store.release("me")
-    assert store.claim("you", 150.0, 300.0, frozenset()) == ["a", "b", "d"]
+    assert store.claim("you", 300.0, Gone()) == ["a", "b", "d"]
     store.end("a", "you", PaperEnd(status=PaperStatus.STOPPED, ended_at=1))
-    assert store.claim("me", 1e9, 2e9, frozenset({"you"})) == ["b", "c", "d"]
+    assert store.claim("me", 2e9, Gone(silent=store.leases())) == ["b", "c", "d"]
 
 
 def at_once(call: Callable[[int], Any]) -> list[Any]:
@@ -377,7 +381,8 @@ def at_once(call: Callable[[int], Any]) -> list[Any]:
 
 def test_servers_that_act_at_once_do_not_disturb_each_other(store: SqlPaperStore) -> None:
     made(store, owner="silent")
-    taken = at_once(lambda number: store.claim(f"server {number}", 101.0, 200.0, frozenset()))
+    gone = Gone(silent=store.leases())
+    taken = at_once(lambda number: store.claim(f"server {number}", 200.0, gone))
     assert sorted(taken) == [[]] * 5 + [["mine"]]
     owner = store.get("mine").owner
     assert owner == f"server {taken.index(['mine'])}"
@@ -386,13 +391,17 @@ def test_servers_that_act_at_once_do_not_disturb_each_other(store: SqlPaperStore
     assert sorted(at_once(lambda _: store.end("mine", owner, end))) == [False] * 5 + [True]
 
 
-def test_a_session_of_another_machine_is_taken_over_when_its_lease_has_run_out(store: SqlPaperStore) -> None:
+def test_a_session_of_another_machine_is_taken_over_when_that_is_silent(store: SqlPaperStore) -> None:
     far = "far.example.org[4026531836]:77:1.00"
     made(store, owner=far)
-    dead = frozenset(filter(owner_is_dead, store.active_owners()))
-    assert dead == frozenset(), "nobody knows processes of another machine"
-    assert store.claim("me", 100.0, 200.0, dead) == []
-    assert store.claim("me", 100.1, 200.0, dead) == ["mine"]
+    at = [0.0]
+    watch = LeaseWatch("me", owner_is_dead, 20, lambda: at[0])
+    gone = watch.gone(store.leases())
+    assert not gone.dead, "nobody knows processes of another machine"
+    assert store.claim("me", 200.0, gone) == []
+    for at[0] in (10, 20, 21):
+        gone = watch.gone(store.leases())
+    assert store.claim("me", 200.0, gone) == ["mine"]
     assert refused(lambda: store.log_candles("mine", far, minutes(0, 1))) is ErrorCode.SESSION_NOT_ACTIVE
     assert store.renew(far, 300.0) == frozenset()
 

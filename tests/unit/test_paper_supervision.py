@@ -13,6 +13,7 @@ from jesse_mcp.adapters.storage.database import Database
 from jesse_mcp.adapters.storage.paper import SqlPaperStore
 from jesse_mcp.adapters.storage.runs import SqlRunStore
 from jesse_mcp.domain.errors import ErrorCode, ResearchError
+from jesse_mcp.domain.leases import Gone
 from jesse_mcp.domain.paper import Minute, PaperRequest, PaperStatus
 from jesse_mcp.domain.paper_records import PaperAlert, PaperPlace, PaperSession
 from jesse_mcp.ports.paper import FeedNote
@@ -625,7 +626,7 @@ async def test_a_session_that_was_taken_over_is_let_go(desk: Desk, keepers: Keep
     run = keeper.begin("mine")
     desk.feed.give(*minutes(0, 7))
     await until(lambda: desk.session().place.through == START + 7 * MINUTE)
-    desk.store.claim("you", 1e13, 2e13, frozenset())
+    desk.store.claim("you", 2e13, Gone(dead=frozenset({"me"})))
     await until(run.ended.is_set)
     assert desk.engine.opened[0].closed
     assert desk.session().status is PaperStatus.RUNNING

@@ -27,6 +27,7 @@ from jesse_mcp.cli import doctor
 from jesse_mcp.composition import Application
 from jesse_mcp.domain.errors import ErrorCode, ResearchError
 from jesse_mcp.domain.jobs import JobState
+from jesse_mcp.domain.leases import Gone
 from jesse_mcp.server.secret_masking import SecretMask, secrets_of
 from jesse_mcp.services.jobs import JobReporter, JobService
 from jesse_mcp.settings import Settings
@@ -41,6 +42,7 @@ import sys
 from jesse_mcp.adapters.storage.database import Database
 from jesse_mcp.adapters.storage.jobs import SqlJobStore
 from jesse_mcp.domain.jobs import JobState
+from jesse_mcp.domain.leases import Gone
 
 name, address = sys.argv[1], sys.argv[2]
 print("ready", flush=True)
@@ -52,7 +54,7 @@ for number in range(15):
     assert store.start(job.job_id)
     store.report(job.job_id, 0.5, "half", "log")
     store.renew(name, 2e12)
-    store.reap(0.0, frozenset())
+    store.reap(Gone(silent={"nobody": frozenset({0.0})}))
     assert store.finish(job.job_id, JobState.DONE, run_id="run_x")
     created += store.create_unless_active("optimize", {"number": number}, name, 1e12)[1]
 print(created, flush=True)
@@ -142,10 +144,11 @@ def test_processes_that_make_and_write_one_database_do_not_disturb_each_other(po
 def test_a_job_that_is_being_renewed_is_not_lost(postgresql: Place, store: SqlJobStore) -> None:
     renewed = store.create("backtest", {}, "slow", 100.0).job_id
     silent = store.create("backtest", {}, "silent", 100.0).job_id
+    gone = Gone(silent=store.leases())
     with postgresql.open().writing() as connection:
         connection.execute(update(tables.jobs).where(tables.jobs.c.owner == "slow").values(lease_until=200.0))
-        assert store.reap(101.0, frozenset()) == [silent], "without waiting for the other"
-    assert store.reap(101.0, frozenset()) == []
+        assert store.reap(gone) == [silent], "without waiting for the other"
+    assert store.reap(gone) == []
     assert store.get(renewed).state is JobState.QUEUED
 
 
@@ -156,11 +159,12 @@ def test_a_paper_session_that_is_being_renewed_is_not_taken_over(postgresql: Pla
     database = postgresql.open()
     with database.writing() as connection:
         connection.execute(sessions.insert().values(**values, **row, leverage=1, source=b""))
+    gone = Gone(silent=store.leases())
     with database.writing() as connection:
         connection.execute(update(sessions).values(lease_until=200.0))
-        assert store.claim("me", 101.0, 300.0, frozenset()) == [], "without waiting for the other"
-    assert store.claim("me", 101.0, 300.0, frozenset()) == []
-    assert store.claim("me", 201.0, 300.0, frozenset()) == ["mine"]
+        assert store.claim("me", 300.0, gone) == [], "without waiting for the other"
+    assert store.claim("me", 300.0, gone) == []
+    assert store.claim("me", 300.0, Gone(silent=store.leases())) == ["mine"]
 
 
 def test_a_lock_that_is_kept_is_not_waited_for_forever(postgresql: Place, store: SqlJobStore) -> None:

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from jesse_mcp.domain.backtests import Trade
 from jesse_mcp.domain.candles import CandleArray
 from jesse_mcp.domain.errors import ErrorCode, ResearchError
+from jesse_mcp.domain.leases import Gone, Leases
 from jesse_mcp.domain.paper import Minute, PaperRequest, PaperStep
 from jesse_mcp.domain.paper_records import (
     AlertDelivery,
@@ -113,10 +114,12 @@ class PaperStore(PaperResults, Protocol):
         """Extend the lease of every active session of this owner; their ids."""
         ...
 
-    def active_owners(self) -> frozenset[str]: ...
+    def leases(self) -> Leases:
+        """Those of all active sessions; one that was released has the owner ``""``."""
+        ...
 
-    def claim(self, owner: str, now: float, lease_until: float, dead: frozenset[str]) -> list[str]:
-        """Take over the active sessions whose lease has run out or whose owner is dead; their ids."""
+    def claim(self, owner: str, lease_until: float, gone: Gone) -> list[str]:
+        """Take over the active sessions that were released or whose owner is gone; their ids."""
         ...
 
     def release(self, owner: str) -> None:

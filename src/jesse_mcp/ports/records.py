@@ -4,6 +4,7 @@ from typing import Any, Protocol
 
 from jesse_mcp.domain.errors import ResearchError
 from jesse_mcp.domain.jobs import Job, JobState
+from jesse_mcp.domain.leases import Gone, Leases
 from jesse_mcp.domain.ledger import Trial
 from jesse_mcp.domain.runs import RunRecord, RunSummary
 
@@ -118,15 +119,15 @@ class JobStore(Protocol):
         """
         ...
 
-    def reap(self, now: float, dead_owners: frozenset[str]) -> list[str]:
-        """Mark as ``lost`` each active job whose lease has run out or whose owner is known dead.
+    def reap(self, gone: Gone) -> list[str]:
+        """Mark as ``lost`` each active job whose owner is gone.
 
         The error of the job says which of the two it was. Returns the ids.
         """
         ...
 
-    def active_owners(self) -> frozenset[str]:
-        """Owners of active jobs."""
+    def leases(self) -> Leases:
+        """Those of all active jobs."""
         ...
 
 

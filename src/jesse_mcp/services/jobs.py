@@ -3,6 +3,7 @@
 import asyncio
 import json
 import logging
+import threading
 import time
 from collections.abc import Awaitable, Callable, Coroutine
 from contextlib import suppress
@@ -13,6 +14,7 @@ from jesse_mcp.domain.errors import ErrorCode, ResearchError
 from jesse_mcp.domain.jobs import Job, JobState
 from jesse_mcp.ports.records import JobStore
 from jesse_mcp.services.job_limits import JobLimits
+from jesse_mcp.services.lease_watch import LeaseWatch
 from jesse_mcp.services.own_job import JobReporter, OwnJob, Stop, Work
 
 __all__ = ["JobReporter", "JobService", "ProgressListener", "Work"]
@@ -57,7 +59,8 @@ class JobService:
         self._store = store
         self._limits = limits
         self._owner = owner
-        self._owner_is_dead = owner_is_dead
+        self._watch = LeaseWatch(owner, owner_is_dead, lease_seconds)
+        self._reaping = threading.Lock()
         self._lease_seconds = lease_seconds
         self._heartbeat_seconds = heartbeat_seconds
         self._now = now
@@ -309,9 +312,9 @@ class JobService:
             self._forget(own)
 
     def _reap(self) -> None:
-        others = self._store.active_owners() - {self._owner}
-        dead = frozenset(owner for owner in others if self._owner_is_dead(owner))
-        for job_id in self._store.reap(self._now(), dead):
+        with self._reaping:
+            gone = self._watch.gone(self._store.leases())
+        for job_id in self._store.reap(gone):
             logger.warning("%s was abandoned by its owner and is lost", job_id)
 
 

@@ -10,6 +10,7 @@ from jesse_mcp.domain.errors import ErrorCode, ResearchError
 from jesse_mcp.domain.paper_records import PaperEvent
 from jesse_mcp.ports.paper import PaperProcess
 from jesse_mcp.ports.webhooks import WebhookSender
+from jesse_mcp.services.lease_watch import LeaseWatch
 from jesse_mcp.services.paper_delivery import deliver_due
 from jesse_mcp.services.paper_parts import PaperParts
 from jesse_mcp.services.paper_supervision import SessionRun
@@ -42,7 +43,7 @@ class PaperKeeper:
     ) -> None:
         self.parts = parts
         self.webhooks = webhooks
-        self._owner_is_dead = owner_is_dead
+        self._watch = LeaseWatch(parts.owner, owner_is_dead, lease_seconds)
         self._lease_seconds = lease_seconds
         self._beat_seconds = beat_seconds
         self._now = now
@@ -166,11 +167,9 @@ class PaperKeeper:
     def _claimed(self) -> list[str]:
         """Sessions that are this server's from now on."""
         store, owner = self.parts.store, self.parts.owner
-        others = store.active_owners() - {owner}
-        if not others:
-            return []
-        dead = frozenset(other for other in others if self._owner_is_dead(other))
-        return store.claim(owner, self._now(), self.lease(), dead)
+        leases = store.leases()
+        gone = self._watch.gone(leases)
+        return store.claim(owner, self.lease(), gone) if leases.keys() - {owner} else []
 
     async def _send(self) -> None:
         try:

@@ -4,15 +4,17 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Row, func, insert, or_, select, true, update
+from sqlalchemy import ColumnElement, Connection, Row, func, insert, select, true, update
 
 from jesse_mcp.adapters.storage.database import Database
 from jesse_mcp.adapters.storage.dialects import one_at_a_time
 from jesse_mcp.adapters.storage.encoding import from_text, to_text
+from jesse_mcp.adapters.storage.leases import abandoned_by, leases_in
 from jesse_mcp.adapters.storage.tables import jobs
 from jesse_mcp.domain.errors import ErrorCode, ResearchError
 from jesse_mcp.domain.identity import iso_utc, new_id
 from jesse_mcp.domain.jobs import Job, JobState
+from jesse_mcp.domain.leases import Gone, Leases
 
 _ACTIVE = jobs.c.state.in_([state.value for state in JobState if state.active])
 _KEPT_INSIDE = {"seq", "lease_until", "cancel_requested"}
@@ -123,8 +125,8 @@ class SqlJobStore:
         with self._database.writing() as connection:
             return frozenset(connection.execute(extended.returning(jobs.c.job_id)).scalars())
 
-    def reap(self, now: float, dead_owners: frozenset[str]) -> list[str]:
-        abandoned = or_(jobs.c.lease_until < now, jobs.c.owner.in_(sorted(dead_owners)))
+    def reap(self, gone: Gone) -> list[str]:
+        abandoned = abandoned_by(gone, jobs)
         query = select(jobs.c.job_id, jobs.c.owner).where(_ACTIVE, abandoned).order_by(jobs.c.seq)
         # Nearly always there is nothing: look before taking the write lock everybody else waits for.
         with self._database.reading() as connection:
@@ -136,12 +138,12 @@ class SqlJobStore:
             return [
                 row.job_id
                 for row in connection.execute(free).all()
-                if self._lose(connection, row.job_id, row.owner, died=row.owner in dead_owners)
+                if self._lose(connection, row.job_id, row.owner, died=row.owner in gone.dead)
             ]
 
-    def active_owners(self) -> frozenset[str]:
+    def leases(self) -> Leases:
         with self._database.reading() as connection:
-            return frozenset(connection.execute(select(jobs.c.owner).where(_ACTIVE).distinct()).scalars())
+            return leases_in(connection, jobs, _ACTIVE)
 
     def _change(self, job_id: str, condition: ColumnElement[bool], changes: dict[str, Any]) -> bool:
         changed = update(jobs).where(jobs.c.job_id == job_id, condition).values(changes)

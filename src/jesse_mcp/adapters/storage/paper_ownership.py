@@ -2,10 +2,11 @@
 
 from typing import Any
 
-from sqlalchemy import ColumnElement, func, insert, or_, select, true, update
+from sqlalchemy import func, insert, or_, select, true, update
 
 from jesse_mcp.adapters.storage.database import Database
 from jesse_mcp.adapters.storage.encoding import from_model
+from jesse_mcp.adapters.storage.leases import abandoned_by, leases_in
 from jesse_mcp.adapters.storage.paper_rows import (
     ACTIVE,
     change_of,
@@ -17,11 +18,14 @@ from jesse_mcp.adapters.storage.paper_rows import (
 )
 from jesse_mcp.adapters.storage.paper_tables import paper_changes, paper_sessions
 from jesse_mcp.domain.errors import ErrorCode, ResearchError
+from jesse_mcp.domain.leases import Gone, Leases
 from jesse_mcp.domain.paper import PaperStatus
 from jesse_mcp.domain.paper_records import PaperChange
 from jesse_mcp.ports.paper_store import OwnerRequests
 
 _ID = paper_sessions.c.session_id
+#: Owns what was released.
+_NOBODY = ""
 
 
 class SqlPaperOwnership:
@@ -36,13 +40,13 @@ class SqlPaperOwnership:
                 connection.execute(mine.values(lease_until=lease_until).returning(_ID)).scalars()
             )
 
-    def active_owners(self) -> frozenset[str]:
-        query = select(paper_sessions.c.owner).where(ACTIVE).distinct()
+    def leases(self) -> Leases:
         with self._database.reading() as connection:
-            return frozenset(connection.execute(query).scalars())
+            return leases_in(connection, paper_sessions, ACTIVE)
 
-    def claim(self, owner: str, now: float, lease_until: float, dead: frozenset[str]) -> list[str]:
-        free = (ACTIVE, paper_sessions.c.owner != owner, _abandoned(now, dead))
+    def claim(self, owner: str, lease_until: float, gone: Gone) -> list[str]:
+        abandoned = or_(paper_sessions.c.owner == _NOBODY, abandoned_by(gone, paper_sessions))
+        free = (ACTIVE, paper_sessions.c.owner != owner, abandoned)
         # Nearly always there is nothing: look before taking the write lock everybody else waits for.
         with self._database.reading() as connection:
             if connection.execute(select(_ID).where(*free)).first() is None:
@@ -58,7 +62,7 @@ class SqlPaperOwnership:
     def release(self, owner: str) -> None:
         mine = update(paper_sessions).where(paper_sessions.c.owner == owner, ACTIVE)
         with self._database.writing() as connection:
-            connection.execute(mine.values(owner="", lease_until=0.0))
+            connection.execute(mine.values(owner=_NOBODY, lease_until=0.0))
 
     def asked(self, owner: str) -> OwnerRequests:
         mine = (paper_sessions.c.owner == owner, ACTIVE)
@@ -136,7 +140,3 @@ def ended(session_id: str, status: PaperStatus) -> ResearchError:
         hint="its results stay readable (paper_status, run_get); start a new one with paper_start",
         details={"status": status.value},
     )
-
-
-def _abandoned(now: float, dead: frozenset[str]) -> ColumnElement[bool]:
-    return or_(paper_sessions.c.lease_until < now, paper_sessions.c.owner.in_(sorted(dead)))
