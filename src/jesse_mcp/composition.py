@@ -136,7 +136,7 @@ class Application:
         beside = _embedded_beside(self.backend)
         planner = BacktestPlanner(strategy_store, candle_store, self.catalog, self.engine, beside)
         quality = CandleQualityService(candle_store)
-        experiments = ExperimentRunner(self.engine, runs, ledger, quality, beside)
+        self.experiments = experiments = ExperimentRunner(self.engine, runs, ledger, quality, beside)
         self.backtests = BacktestService(planner, experiments, self.jobs)
         self.pairs = PairsService(
             PairsPlanner(candle_store, self.catalog),

@@ -94,6 +94,7 @@ class Desk:
     candles: ParquetCandleStore
     strategies: FolderStrategyStore
     ledger: SqlTrialLedger
+    experiments: ExperimentRunner
     arguments: BacktestArguments = field(
         default_factory=lambda: BacktestArguments(
             exchange=EXCHANGE,
@@ -128,7 +129,7 @@ async def desk(tmp_path: Path) -> AsyncIterator[Desk]:
     planner = BacktestPlanner(strategies, candles, load_catalog(), engine)
     experiments = ExperimentRunner(engine, runs, ledger, CandleQualityService(candles))
     service = BacktestService(planner, experiments, jobs)
-    yield Desk(service, RunService(runs), engine, jobs, candles, strategies, ledger)
+    yield Desk(service, RunService(runs), engine, jobs, candles, strategies, ledger, experiments)
     await jobs.close()
     database.close()
 
@@ -143,6 +144,7 @@ async def test_an_answer_is_stored_and_found_again(desk: Desk) -> None:
     assert first.run.metrics["sharpe_ratio"] == 1.5
     assert first.run.undefined == {"serenity_index": "Jesse computed -inf"}
     assert len(desk.engine.runs) == 1
+    assert desk.experiments.answers() == {"stored": 1, "computed": 1, "failed": 0}
 
 
 async def test_a_run_that_was_stored_and_not_counted_is_counted_when_it_is_found(

@@ -358,7 +358,7 @@ def test_a_log_file_gets_what_standard_error_gets(tmp_path: Path, form: Any) -> 
 
 async def test_metrics_count_what_happened(application: Application) -> None:
     await application.start()
-    metrics = Metrics()
+    metrics = Metrics(application.experiments.answers)
     origin = caller(Scope.READ)
     async with Client(build_server(application, origin=origin, observers=[metrics])) as client:
         for _ in range(3):
@@ -374,6 +374,7 @@ async def test_metrics_count_what_happened(application: Application) -> None:
     assert values['jesse_mcp_tool_seconds_count{tool="run_list"}'] == "3.0"
     assert values["jesse_mcp_tool_calls_in_flight"] == "0.0"
     assert values['jesse_mcp_jobs{state="queued"}'] == "0.0"
+    assert values['jesse_mcp_experiments_total{answer="stored"}'] == "0.0"
     assert values["jesse_mcp_candle_series"] == "0.0"
     assert values["jesse_mcp_status_known"] == "1.0"
     assert values['jesse_mcp_paper_sessions{status="running"}'] == "0.0"

@@ -279,7 +279,7 @@ def test_logrotate_rotates_and_the_server_goes_on(logrotate: Program, tmp_path: 
 
 def exposed() -> tuple[set[str], set[str]]:
     """Names and labels of everything in /metrics after a call that failed."""
-    metrics = Metrics()
+    metrics = Metrics(lambda: {"stored": 1})
     metrics.began("backtest")
     call = FinishedCall("me", None, "req", "backtest", True, {}, "forbidden", 0.0, 1.0, None, None)
     metrics.ended(call)

@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from collections import Counter
 from functools import lru_cache
 from typing import Any
 
@@ -50,6 +51,7 @@ class ExperimentRunner:
         self._runs = runs
         self._ledger = ledger
         self._quality = quality
+        self._answers = Counter({"stored": 0, "computed": 0, "failed": 0})
         # The runs of a campaign share their code.
         self._shape = lru_cache(_REMEMBERED_CODES)(_shape)
 
@@ -57,13 +59,20 @@ class ExperimentRunner:
         """How many runs execute at the same time on an engine."""
         return engine_for(choice, self._engine, self._beside).capacity
 
+    def answers(self) -> dict[str, int]:
+        """How experiments were answered since the start: from the store, by a run, by an error."""
+        return dict(self._answers)
+
     async def find(self, plan: Plan) -> RunRecord | None:
         """The stored run of this very experiment.
 
         Raises:
             ResearchError: ``storage_failed``.
         """
-        return await asyncio.to_thread(self._found, plan)
+        stored = await asyncio.to_thread(self._found, plan)
+        if stored is not None:
+            self._answers["stored"] += 1
+        return stored
 
     def _found(self, plan: Plan) -> RunRecord | None:
         stored = self._runs.find(plan.fingerprint)
@@ -121,10 +130,12 @@ class ExperimentRunner:
         try:
             outcome = await self._outcome(plan, progress, attempts)
         except Exception as error:
+            self._answers["failed"] += 1
             await asyncio.to_thread(self._failed, plan, error)
             raise
         finally:
             await asyncio.gather(quality, benchmark, return_exceptions=True)
+        self._answers["computed"] += 1
         return await asyncio.to_thread(
             self._store, plan, kind, title, outcome, quality.result(), benchmark.result()
         )

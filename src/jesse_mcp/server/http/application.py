@@ -38,7 +38,7 @@ def build_http_application(application: Application, tokens: TokenService) -> Ht
     settings = application.settings
     authenticated = asks_for_tokens(settings, tokens)
     limited = authenticated if settings.rate_limit_enabled is None else settings.rate_limit_enabled
-    metrics = Metrics()
+    metrics = Metrics(application.experiments.answers)
     server = build_server(
         application,
         origin=http_origin(authenticated=authenticated, limited=limited),

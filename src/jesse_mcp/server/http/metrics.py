@@ -2,8 +2,11 @@
 
 import asyncio
 import math
+from collections.abc import Callable, Iterator, Mapping
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client.core import CounterMetricFamily
+from prometheus_client.registry import Collector
 
 from jesse_mcp.domain.errors import ResearchError
 from jesse_mcp.server.calls import FinishedCall
@@ -14,15 +17,32 @@ from jesse_mcp.services.system import SystemService
 _BUCKETS = (0.005, 0.02, 0.1, 0.5, 2, 10, 60, 300, 600)
 
 
+class _Experiments(Collector):
+    """What is counted elsewhere."""
+
+    def __init__(self, answers: Callable[[], Mapping[str, int]]) -> None:
+        self._answers = answers
+
+    def collect(self) -> Iterator[CounterMetricFamily]:
+        family = CounterMetricFamily("jesse_mcp_experiments", "Answered experiments", labels=["answer"])
+        for answer, count in self._answers().items():
+            family.add_metric([answer], count)
+        yield family
+
+
 class Metrics:
     """Counts calls as they happen, and looks at the rest when it is asked.
 
     Calls of tools that do not exist count together: a caller may invent any number of names, and each would
     be kept for ever.
+
+    Args:
+        answers: how many experiments were answered in which way since the start.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, answers: Callable[[], Mapping[str, int]] = dict) -> None:
         self._registry = registry = CollectorRegistry()
+        registry.register(_Experiments(answers))
         self._calls = Counter("jesse_mcp_tool_calls", "Finished calls", ["tool"], registry=registry)
         self._errors = Counter("jesse_mcp_tool_errors", "Failed calls", ["tool", "code"], registry=registry)
         self._seconds = Histogram(
