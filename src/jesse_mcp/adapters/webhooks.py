@@ -48,10 +48,10 @@ class _Target:
 class HttpWebhooks:
     """Implements :class:`jesse_mcp.ports.webhooks.WebhookSender`.
 
-    A request is a ``POST`` of the content as JSON. ``X-Jesse-MCP-Signature`` is ``sha256=`` and the hexadecimal
-    HMAC-SHA256 (RFC 2104, FIPS 180-4), by the secret, of ``X-Jesse-MCP-Timestamp`` (epoch seconds), a dot and
-    the body: a receiver that compares both and refuses old timestamps can tell it from a forgery and from a
-    repetition. ``Idempotency-Key`` is the same for every attempt of a delivery.
+    A request is a ``POST`` of the content as JSON. ``X-Jesse-MCP-Signature`` is ``sha256=`` and the
+    hexadecimal HMAC-SHA256 (RFC 2104, FIPS 180-4), by the secret, of ``X-Jesse-MCP-Timestamp`` (epoch
+    seconds), a dot and the body: a receiver that compares both and refuses old timestamps can tell it from a
+    forgery and from a repetition. ``Idempotency-Key`` is the same for every attempt of a delivery.
 
     The host is resolved once and the connection made to an address that was looked at, so a name cannot
     change its meaning in between. Redirects are not followed, and no proxy of the environment is used.

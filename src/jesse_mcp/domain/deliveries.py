@@ -11,7 +11,7 @@ NoticeState = Literal["waiting", "delivered", "given_up"]
 
 
 class Delivery(Value):
-    """Something that is sent until it arrives; times are epoch ms, ``failure`` is that of the last attempt."""
+    """Something that is sent until it arrives. Times are epoch ms, ``failure`` is of the last attempt."""
 
     webhook: str | None = Field(repr=False)
     attempts: int = 0

@@ -26,9 +26,9 @@ class WebhookSender(Protocol):
         """Whether anything may be sent there, before it is.
 
         Raises:
-            ResearchError: ``invalid_argument`` for an address that is none, is not allowed, or has a name nobody
-                knows now (``details.reason`` is ``unknown_host``); ``capability_missing`` while there is no
-                secret to sign with.
+            ResearchError: ``invalid_argument`` for an address that is none, is not allowed, or has a name
+                nobody knows now (``details.reason`` is ``unknown_host``); ``capability_missing`` while there
+                is no secret to sign with.
         """
         ...
 
