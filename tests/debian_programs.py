@@ -1,7 +1,7 @@
 """Programs of Debian for tests: those of this machine, else unpacked from their packages.
 
 They are kept in the user's cache. Nothing is installed and no script of a package runs. Fetched once, in
-Debian 12: 9 MB of package lists for all of them, nginx 0.5 MB, logrotate 0.1 MB, prometheus and promtool 19 MB.
+Debian 12: 9 MB of package lists for all of them, nginx 0.5 MB, logrotate 0.1 MB, prometheus 19 MB.
 """
 
 import os

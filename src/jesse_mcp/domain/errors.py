@@ -74,6 +74,11 @@ class ResearchError(Exception):
         self.hint = hint
         self.details = details or {}
 
+    @property
+    def lasting(self) -> bool:
+        """Whether doing the same again must fail again, whatever becomes of disk, network and database."""
+        return self.details.get("lasting") is True
+
     def to_dict(self) -> dict[str, object]:
         """The error as one JSON object: ``code``, ``message``, ``hint``, ``details``."""
         return {

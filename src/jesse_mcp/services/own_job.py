@@ -143,7 +143,10 @@ class OwnJob:
         self.ended.set()
 
     async def write_end(self) -> None:
-        """Tell the store of the end; a failure is logged and leaves the job :attr:`unwritten`."""
+        """Tell the store of the end; a failure is logged and leaves the job :attr:`unwritten`.
+
+        A job whose answer can never be stored has failed by that.
+        """
         if self._end is None:
             return
         end = self._end
@@ -156,8 +159,10 @@ class OwnJob:
                 error=end.error,
                 result=end.result,
             )
-        except Exception:
+        except Exception as error:
             logger.exception("the end of %s could not be stored; it is tried again", self.job.job_id)
+            if isinstance(error, ResearchError) and error.lasting:
+                end = self._end = _failed(error)
         else:
             self._end = None
         if self.job.state.active:

@@ -127,7 +127,8 @@ class SessionRun:
         if self._given_up or (self._stop and self._failures >= CRASHES):
             await self._cut_short(_silent(self._parts.stop_patience) if self._given_up else error)
             return False
-        if error.code not in _CRASHED | _PASSING or (error.code in _CRASHED and self._failures >= CRASHES):
+        passing = error.code in _PASSING and not error.lasting
+        if not passing and (error.code not in _CRASHED or self._failures >= CRASHES):
             await self._fail(error)
             return False
         if error.code in _CRASHED:
@@ -241,7 +242,7 @@ class SessionRun:
         await self._stored(self._parts.store.add_events, self.session_id, [event])
 
     async def _stored(self, call: Callable[P, T], *arguments: P.args, **named: P.kwargs) -> T:
-        """The result of a call of the store, which is repeated while the disk refuses it.
+        """The result of a call of the store, which is repeated while disk or database are in the way.
 
         What was worked out stays at hand meanwhile, so nothing is lost and nothing is done twice.
         """
@@ -250,7 +251,7 @@ class SessionRun:
             try:
                 result = await asyncio.to_thread(call, *arguments, **named)
             except ResearchError as error:
-                if error.code is not ErrorCode.STORAGE_FAILED or self._abandoned:
+                if error.code is not ErrorCode.STORAGE_FAILED or error.lasting or self._abandoned:
                     raise
                 self.health.trouble(error)
             else:

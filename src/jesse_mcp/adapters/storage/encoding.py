@@ -97,5 +97,7 @@ def unpack_floats(data: bytes, record_id: str) -> tuple[float, ...]:
 
 def _not_json(record_id: str, error: Exception) -> ResearchError:
     return storage_failed(
-        f"the record {record_id!r} cannot be stored: {error}", "give only values that JSON can hold"
+        f"the record {record_id!r} cannot be stored: {error}",
+        "give only values that JSON can hold",
+        lasting=True,
     )

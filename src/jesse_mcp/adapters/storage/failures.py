@@ -5,7 +5,16 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from filelock import Timeout
-from sqlalchemy.exc import DBAPIError, OperationalError, SQLAlchemyError
+from sqlalchemy.exc import (
+    DataError,
+    DBAPIError,
+    IntegrityError,
+    NotSupportedError,
+    OperationalError,
+    ProgrammingError,
+    SQLAlchemyError,
+    StatementError,
+)
 
 from jesse_mcp.domain.errors import ErrorCode, ResearchError
 
@@ -18,6 +27,10 @@ _RESTORE = (
     "a new one is made on the next start"
 )
 _RETRY = "repeat the call; if it persists, look for a stuck process that uses the same JESSE_MCP_HOME"
+
+#: What no other moment of the database would accept.
+_REFUSALS = (DataError, IntegrityError, NotSupportedError, ProgrammingError)
+_DEFECT = "repeating it will not help: report it with the server's log; nothing of it was stored"
 
 # By the beginning of SQLite's name of the error.
 _SQLITE: tuple[tuple[str, str, str], ...] = (
@@ -79,12 +92,16 @@ def unreadable(record_id: str) -> ResearchError:
     return storage_failed(
         f"the record {record_id!r} is stored but cannot be decoded",
         "it is damaged or was written by a newer jesse-mcp: upgrade, or repeat the run",
+        lasting=True,
     )
 
 
 @contextmanager
 def teaching_errors() -> Iterator[None]:
-    """Turn what the database and the disk raise into ``storage_failed``, without paths or statements."""
+    """Turn what the database and the disk raise into ``storage_failed``, without paths or statements.
+
+    ``details.lasting`` is true for what would fail at any other time as well.
+    """
     try:
         yield
     except Timeout as error:
@@ -93,6 +110,8 @@ def teaching_errors() -> Iterator[None]:
         raise _disk_failure(error) from error
     except DBAPIError as error:
         raise _database_failure(error) from error
+    except StatementError as error:
+        raise _refused(type(error).__name__) from error
     except SQLAlchemyError as error:
         raise _unknown_failure(type(error).__name__) from error
 
@@ -113,7 +132,7 @@ def _database_failure(error: DBAPIError) -> ResearchError:
     for prefix, message, hint in _SQLITE:
         if name.startswith(prefix):
             return storage_failed(message, hint, database_error=name)
-    return _unknown_failure(name)
+    return _refused(name) if isinstance(error, _REFUSALS) else _unknown_failure(name)
 
 
 def _postgresql_failure(error: DBAPIError) -> ResearchError:
@@ -124,7 +143,17 @@ def _postgresql_failure(error: DBAPIError) -> ResearchError:
     for prefix, message, hint in _POSTGRESQL:
         if state is not None and state.startswith(prefix):
             return storage_failed(message, hint, database_error=state)
-    return _unknown_failure(state or type(error.orig).__name__)
+    name = state or type(error.orig).__name__
+    return _refused(name) if isinstance(error, _REFUSALS) else _unknown_failure(name)
+
+
+def _refused(name: str) -> ResearchError:
+    return storage_failed(
+        f"the records database refuses what is to be stored ({name})",
+        _DEFECT,
+        database_error=name,
+        lasting=True,
+    )
 
 
 def _unknown_failure(name: str) -> ResearchError:
