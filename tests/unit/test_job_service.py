@@ -397,6 +397,24 @@ async def test_work_goes_on_when_its_progress_cannot_be_stored(
     assert (await service.wait(job.job_id, LONG)).state is JobState.DONE
 
 
+async def test_an_answer_that_can_never_be_stored_fails_the_job(
+    service: JobService, store: WatchedStore
+) -> None:
+    async def work(reporter: JobReporter) -> None:
+        reporter.result({"answer": object()})
+
+    job = await service.submit("analysis", {}, work)
+    ended = await service.wait(job.job_id, LONG)
+    assert ended.state is JobState.FAILED
+    assert ended.error is not None
+    assert ended.error["code"] == "storage_failed"
+
+    async def written() -> bool:
+        return (await stored(store, job.job_id)).state is JobState.FAILED
+
+    await until(written)
+
+
 # -- waiting -----------------------------------------------------------------------------------------
 
 

@@ -1,6 +1,7 @@
 """What the tools of paper sessions ask and answer, with an engine and a feed that do what they are told."""
 
 import asyncio
+import threading
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -257,6 +258,55 @@ async def test_a_caller_that_leaves_does_not_leave_half_a_session(desk: Desk) ->
         return bool(stored) == (desk.keeper.run_of("mine") is not None) == (not desk.engine.opened[0].closed)
 
     await until(settled)
+
+
+@pytest.mark.parametrize("others", [0, 1])
+async def test_a_session_that_is_stored_and_not_answered_is_worked_on(
+    desk: Desk, others: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number in range(others):
+        await desk.start(f"other-{number}")
+    create = desk.store.create
+
+    def answer_lost(*arguments: Any) -> None:
+        create(*arguments)
+        raise ResearchError(ErrorCode.STORAGE_FAILED, "the connection was lost", hint="repeat the call")
+
+    monkeypatch.setattr(desk.store, "create", answer_lost)
+    error = await refused(desk.service.start(PaperArguments(session_id="mine")))
+    assert error.code is ErrorCode.STORAGE_FAILED
+    assert str(error.hint) == (
+        "repeat the call; then paper_status(session_id='mine') says whether it began all the same"
+    )
+    assert desk.engine.opened[others].closed
+    await until(lambda: desk.keeper.run_of("mine"))
+    desk.feed.give(*minutes(0, 3), ended=True)
+    await until(lambda: desk.store.get("mine").status is PaperStatus.FINISHED)
+    assert len(desk.engine.opened) == others + 2, "it is begun once"
+
+
+async def test_a_session_that_is_being_stored_is_begun_once(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    create, renew = desk.store.create, desk.store.renew
+    renewed = threading.Event()
+
+    def seen(*arguments: Any) -> frozenset[str]:
+        found = renew(*arguments)
+        if "mine" in found:
+            renewed.set()
+        return found
+
+    def answered_late(*arguments: Any) -> None:
+        create(*arguments)
+        assert renewed.wait(30)
+
+    monkeypatch.setattr(desk.store, "renew", seen)
+    monkeypatch.setattr(desk.store, "create", answered_late)
+    await desk.start()
+    desk.feed.give(*minutes(0, 3), ended=True)
+    await until(lambda: desk.store.get("mine").status is PaperStatus.FINISHED)
+    assert len(desk.engine.opened) == 1
 
 
 async def test_a_resolution_that_is_none_is_refused(desk: Desk) -> None:

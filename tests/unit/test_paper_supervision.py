@@ -26,7 +26,11 @@ from jesse_mcp.services.paper_supervision import CRASHES, SessionRun
 from paper_fakes import MINUTE, REQUEST, START, Engine, Feed, Process, crashed, minutes
 
 LONG = 30.0
+NEVER = ResearchError(ErrorCode.STORAGE_FAILED, "refused", hint="report it", details={"lasting": True})
 FULL = ResearchError(ErrorCode.STORAGE_FAILED, "the disk is full", hint="free some")
+
+
+Keepers = Callable[..., Awaitable[PaperKeeper]]
 
 
 class Store(SqlPaperStore):
@@ -293,6 +297,45 @@ async def test_a_full_disk_is_seen_while_it_lasts(desk: Desk) -> None:
     desk.store.refuse.clear()
     await task
     assert desk.result() == await undisturbed(desk)
+
+
+@pytest.mark.parametrize("name", ["log_candles", "record"])
+async def test_what_can_never_be_stored_ends_it(
+    desk: Desk, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refused(*_arguments: object) -> None:
+        raise NEVER
+
+    monkeypatch.setattr(desk.store, name, refused)
+    desk.create()
+    give_all(desk)
+    await desk.run()
+    assert desk.session().status is PaperStatus.FAILED
+    assert desk.session().error == NEVER.to_dict()
+    assert desk.pauses == []
+
+
+async def test_one_whose_end_can_never_be_stored_is_let_go_for_good(
+    desk: Desk, keepers: Keepers, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refused(*_arguments: object) -> None:
+        raise NEVER
+
+    monkeypatch.setattr(desk.store, "end", refused)
+    desk.create()
+    keeper = await keepers("me")
+    give_all(desk)
+    run = keeper.begin("mine")
+    await until(run.ended.is_set)
+    beats, renew = [0], desk.store.renew
+
+    def counted(*arguments: Any) -> frozenset[str]:
+        beats[0] += 1
+        return renew(*arguments)
+
+    monkeypatch.setattr(desk.store, "renew", counted)
+    await until(lambda: beats[0] > 3)
+    assert len(desk.engine.opened) == 1
 
 
 async def test_a_feed_that_cannot_go_on_ends_it(desk: Desk) -> None:
@@ -574,9 +617,6 @@ async def keepers(desk: Desk) -> AsyncIterator[Callable[..., Awaitable[PaperKeep
     yield keeper
     for one in made:
         await one.close()
-
-
-Keepers = Callable[..., Awaitable[PaperKeeper]]
 
 
 async def test_a_session_of_a_dead_server_is_taken_up(desk: Desk, keepers: Keepers) -> None:

@@ -3,10 +3,11 @@
 import asyncio
 import logging
 import time
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 
 from jesse_mcp.domain.errors import ErrorCode, ResearchError
+from jesse_mcp.domain.leases import Leases
 from jesse_mcp.domain.paper_records import PaperEvent
 from jesse_mcp.ports.paper import PaperProcess
 from jesse_mcp.ports.webhooks import WebhookSender
@@ -49,6 +50,10 @@ class PaperKeeper:
         self._now = now
         self._runs: dict[str, SessionRun] = {}
         self._claims: set[str] = set()
+        # Being recorded: they are this server's, and begun in a moment.
+        self._creating: list[str] = []
+        # Worked on here until nothing more could be done or noted.
+        self._over: set[str] = set()
         self._tasks: set[asyncio.Task[None]] = set()
         self._sending: asyncio.Task[None] | None = None
         self._heart: asyncio.Task[None] | None = None
@@ -66,6 +71,15 @@ class PaperKeeper:
     def lease(self) -> float:
         """Until when a session is this server's without being renewed, epoch seconds."""
         return self._now() + self._lease_seconds
+
+    @contextmanager
+    def creating(self, session_id: str) -> Iterator[None]:
+        """While a session is recorded and begun, nobody else here begins it."""
+        self._creating.append(session_id)
+        try:
+            yield
+        finally:
+            self._creating.remove(session_id)
 
     def begin(self, session_id: str, process: PaperProcess | None = None) -> SessionRun:
         """Work on a session this server owns.
@@ -114,6 +128,7 @@ class PaperKeeper:
         finally:
             if self._runs.get(run.session_id) is run:
                 del self._runs[run.session_id]
+                self._over.add(run.session_id)
 
     async def _heartbeat(self) -> None:
         while not self._closing.is_set():
@@ -129,28 +144,35 @@ class PaperKeeper:
     async def _beat(self) -> None:
         for run in list(self._runs.values()):
             run.wake()
-        if self._runs:
+        leases = await asyncio.to_thread(self.parts.store.leases)
+        if self._runs or self.parts.owner in leases:
             await self._renew()
-        await self._take_over()
+        await self._take_over(leases)
         if self._sending is None or self._sending.done():
             self._sending = asyncio.create_task(self._send())
 
     async def _renew(self) -> None:
         store, owner = self.parts.store, self.parts.owner
-        mine = list(self._runs.values())
+        mine, known = list(self._runs.values()), self._known()
         renewed = await asyncio.to_thread(store.renew, owner, self.lease())
         for run in mine:
             if run.session_id not in renewed:
                 run.abandon()
+        # Recorded while the record seemed to fail: the answer of a database was lost.
+        self._claims.update(renewed - known - self._known())
         asked = await asyncio.to_thread(store.asked, owner)
         for session_id in asked.stops & self._runs.keys():
             self._runs[session_id].stop()
         for session_id in {session_id for session_id, _ in asked.changes} & self._runs.keys():
             self._runs[session_id].decide()
 
-    async def _take_over(self) -> None:
+    def _known(self) -> set[str]:
+        """Sessions that are worked on here, soon will be, or have been."""
+        return {*self._runs, *self._creating, *self._claims, *self._over}
+
+    async def _take_over(self, leases: Leases) -> None:
         # Kept until each is begun: nobody else looks after a session whose owner lives.
-        self._claims.update(await asyncio.to_thread(self._claimed))
+        self._claims.update(await asyncio.to_thread(self._claimed, leases))
         for session_id in sorted(self._claims - self._runs.keys()):
             if self._closing.is_set():
                 return
@@ -164,10 +186,9 @@ class PaperKeeper:
             )
             await asyncio.to_thread(self.parts.store.add_events, session_id, [taken])
 
-    def _claimed(self) -> list[str]:
+    def _claimed(self, leases: Leases) -> list[str]:
         """Sessions that are this server's from now on."""
         store, owner = self.parts.store, self.parts.owner
-        leases = store.leases()
         gone = self._watch.gone(leases)
         return store.claim(owner, self.lease(), gone) if leases.keys() - {owner} else []
 

@@ -207,11 +207,15 @@ class PaperService:
         await asyncio.shield(asyncio.ensure_future(self._stored(new, process)))
 
     async def _stored(self, new: NewSession, process: PaperProcess) -> None:
+        session_id = new.session.session_id
         try:
-            await asyncio.to_thread(self._store.create, new, self._keeper.lease())
-            self._keeper.begin(new.session.session_id, process)
-        except BaseException:
+            with self._keeper.creating(session_id):
+                await asyncio.to_thread(self._store.create, new, self._keeper.lease())
+                self._keeper.begin(session_id, process)
+        except BaseException as error:
             await process.close()
+            if isinstance(error, ResearchError) and error.code is ErrorCode.STORAGE_FAILED:
+                raise _perhaps_stored(session_id, error) from error
             raise
 
     async def _ended(self, session_id: str) -> None:
@@ -296,6 +300,14 @@ class PaperService:
                 max_drawdown=None if last is None else last.max_drawdown,
             )
         )
+
+
+def _perhaps_stored(session_id: str, error: ResearchError) -> ResearchError:
+    """A database that goes away may have stored what it did not answer."""
+    if error.lasting:
+        return error
+    hint = f"{error.hint}; then paper_status(session_id={session_id!r}) says whether it began all the same"
+    return ResearchError(error.code, error.message, hint=hint, details=error.details)
 
 
 def _stored_health(session: PaperSession) -> dict[str, Any]:
