@@ -1,7 +1,7 @@
 """What every test may ask for."""
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -93,6 +93,17 @@ def prometheus() -> Program:
 @pytest.fixture(scope="session")
 def promtool() -> Program:
     return _program("promtool")
+
+
+@pytest.fixture
+def measured(record_property: Callable[[str, object], None]) -> Callable[[str, float], None]:
+    """Writes seconds down, for the report of the tests and for ``pytest -rP``."""
+
+    def write(what: str, seconds: float) -> None:
+        record_property(what, round(seconds, 3))
+        print(f"{what}: {seconds:.3f} s")
+
+    return write
 
 
 @pytest.fixture
