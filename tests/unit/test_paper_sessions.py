@@ -289,17 +289,19 @@ async def test_a_session_that_is_being_stored_is_begun_once(
     desk: Desk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     create, renew = desk.store.create, desk.store.renew
-    renewed = threading.Event()
+    renewed = threading.Semaphore(0)
 
     def seen(*arguments: Any) -> frozenset[str]:
         found = renew(*arguments)
         if "mine" in found:
-            renewed.set()
+            renewed.release()
         return found
 
     def answered_late(*arguments: Any) -> None:
         create(*arguments)
-        assert renewed.wait(30)
+        # Twice: what the first has found is begun before the second.
+        assert renewed.acquire(timeout=30)
+        assert renewed.acquire(timeout=30)
 
     monkeypatch.setattr(desk.store, "renew", seen)
     monkeypatch.setattr(desk.store, "create", answered_late)
