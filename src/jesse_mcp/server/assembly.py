@@ -33,10 +33,13 @@ from jesse_mcp.server import (
 from jesse_mcp.server.audit import AuditLog
 from jesse_mcp.server.authorisation import AuthorisationMiddleware
 from jesse_mcp.server.calls import CallObserver, CallRecorder, OriginLookup, local_origin
+from jesse_mcp.server.declaration import DeclarationMiddleware
 from jesse_mcp.server.errors import ErrorMiddleware
 from jesse_mcp.server.result_limit import ResultLimitMiddleware
 from jesse_mcp.server.secret_masking import SecretMask, secrets_of
 
+TITLE = "Jesse research desk"
+_LONGEST_LIST = 1_000
 INSTRUCTIONS = """\
 A research desk on the Jesse trading framework: real backtests of real strategies on stored candles.
 Start with system_status. Then: candles_available (fill with candles_import), strategy_list or
@@ -74,13 +77,14 @@ def build_server(
         audit.start()
         try:
             await application.start()
-            await application.keep_paper()
+            await application.serve()
             yield
         finally:
             await application.close()
             await asyncio.to_thread(audit.close)
 
     middleware: list[Middleware] = [
+        DeclarationMiddleware(),
         CallRecorder(origin, [audit, *observers]),
         ErrorMiddleware(),
         AuthorisationMiddleware(origin),
@@ -95,7 +99,11 @@ def build_server(
         auth=auth,
         middleware=middleware,
         on_duplicate="error",
+        # All on one page; without a size a cursor that was never handed out is not refused.
+        list_page_size=_LONGEST_LIST,
     )
+    # The framework takes no title, which is what clients show of a server.
+    server._mcp_server.title = TITLE
     for tools in (
         system_tools,
         candle_tools,

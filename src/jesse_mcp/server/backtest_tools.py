@@ -14,6 +14,7 @@ from jesse_mcp.domain.backtests import (
     LeverageMode,
     Route,
 )
+from jesse_mcp.server.common_arguments import Title
 from jesse_mcp.server.progress import notifier
 from jesse_mcp.server.registration import add_tool
 from jesse_mcp.services.backtest_request import BacktestArguments
@@ -47,7 +48,7 @@ def register(server: FastMCP, application: Application) -> None:
             FiniteFloat | None, Field(description="fraction per fill; default: the exchange's own")
         ] = None,
         leverage: Annotated[int, Field(description="futures only")] = 1,
-        leverage_mode: LeverageMode = "cross",
+        leverage_mode: Annotated[LeverageMode, Field(description="futures only")] = "cross",
         hyperparameters: Annotated[
             dict[str, bool | int | FiniteFloat | str] | None,
             Field(description="override declared defaults by name"),
@@ -70,7 +71,7 @@ def register(server: FastMCP, application: Application) -> None:
             EngineChoice,
             Field(description="embedded: run here, on copies of a running Jesse's candles and code"),
         ] = "configured",
-        title: Annotated[str | None, Field(max_length=200)] = None,
+        title: Title = None,
         use_cache: Annotated[
             bool, Field(description="false runs again even if this exact experiment is stored")
         ] = True,

@@ -9,8 +9,9 @@ from jesse_mcp.composition import Application
 from jesse_mcp.domain.errors import ErrorCode, ResearchError
 from jesse_mcp.domain.model import unusual
 from jesse_mcp.domain.search import SamplerName
+from jesse_mcp.server.common_arguments import Offset, Seed
 from jesse_mcp.server.progress import notifier
-from jesse_mcp.server.registration import MAX_OFFSET, add_tool
+from jesse_mcp.server.registration import add_tool
 from jesse_mcp.services.backtest_request import BacktestArguments
 from jesse_mcp.services.batch_cells import Vary, cells_of
 from jesse_mcp.services.batches import BatchAnswer, paged
@@ -25,6 +26,7 @@ Settings = Annotated[
     dict[str, Any] | None,
     Field(description="any other argument of backtest: routes, fee, engine, hyperparameters, ..."),
 ]
+OfBacktest = Annotated[str | None, Field(description="as in backtest")]
 Resume = Annotated[
     str | None, Field(description="job_id alone: its answer, or what is left of it when it was interrupted")
 ]
@@ -34,12 +36,12 @@ Wait = Annotated[float, Field(ge=0, le=600, description="then the job goes on: f
 def register(server: FastMCP, application: Application) -> None:
     async def backtest_batch(
         context: Context,
-        exchange: str | None = None,
-        strategy: str | None = None,
-        symbol: str | None = None,
-        timeframe: str | None = None,
-        start_date: str | None = None,
-        end_date: str | None = None,
+        exchange: OfBacktest = None,
+        strategy: OfBacktest = None,
+        symbol: OfBacktest = None,
+        timeframe: OfBacktest = None,
+        start_date: OfBacktest = None,
+        end_date: OfBacktest = None,
         settings: Settings = None,
         vary: Annotated[Vary | None, Field(description="lists to combine, each with every other")] = None,
         cells: Annotated[
@@ -48,7 +50,7 @@ def register(server: FastMCP, application: Application) -> None:
         ] = None,
         sort_by: Annotated[str | None, Field(description="a metric column, best first")] = None,
         limit: Annotated[int, Field(ge=1, le=500, description="rows a page")] = 50,
-        offset: Annotated[int, Field(ge=0, le=MAX_OFFSET)] = 0,
+        offset: Offset = 0,
         resume: Resume = None,
         wait_seconds: Wait = 45,
     ) -> BatchAnswer:
@@ -82,12 +84,12 @@ def register(server: FastMCP, application: Application) -> None:
 
     async def optimize(
         context: Context,
-        exchange: str | None = None,
-        strategy: str | None = None,
-        symbol: str | None = None,
-        timeframe: str | None = None,
-        start_date: str | None = None,
-        end_date: str | None = None,
+        exchange: OfBacktest = None,
+        strategy: OfBacktest = None,
+        symbol: OfBacktest = None,
+        timeframe: OfBacktest = None,
+        start_date: OfBacktest = None,
+        end_date: OfBacktest = None,
         settings: Settings = None,
         metrics: Annotated[
             list[str] | None,
@@ -97,9 +99,9 @@ def register(server: FastMCP, application: Application) -> None:
             dict[str, Range] | None,
             Field(description="what to search; default: every hyperparameter declared with a range"),
         ] = None,
-        trials: int = 100,
-        sampler: SamplerName = "tpe",
-        seed: int = 0,
+        trials: Annotated[int, Field(description="points to try")] = 100,
+        sampler: Annotated[SamplerName, Field(description="how points are chosen")] = "tpe",
+        seed: Seed = 0,
         min_trades: Annotated[int, Field(description="trials with fewer never win")] = 10,
         test_fraction: Annotated[
             FiniteFloat | None, Field(description="end of the period kept out of the search; default 0.3")
@@ -152,31 +154,31 @@ def register(server: FastMCP, application: Application) -> None:
 
     async def walk_forward(
         context: Context,
-        exchange: str | None = None,
-        strategy: str | None = None,
-        symbol: str | None = None,
-        timeframe: str | None = None,
-        start_date: str | None = None,
-        end_date: str | None = None,
+        exchange: OfBacktest = None,
+        strategy: OfBacktest = None,
+        symbol: OfBacktest = None,
+        timeframe: OfBacktest = None,
+        start_date: OfBacktest = None,
+        end_date: OfBacktest = None,
         settings: Settings = None,
-        train_days: int | None = None,
-        test_days: int | None = None,
+        train_days: Annotated[int | None, Field(description="searched on")] = None,
+        test_days: Annotated[int | None, Field(description="that follow them")] = None,
         step_days: Annotated[int | None, Field(description="default: test_days")] = None,
         anchored: Annotated[bool, Field(description="every training begins at start_date")] = False,
         purge_days: Annotated[int, Field(description="unused days before each test")] = 0,
         keep_partial: Annotated[bool, Field(description="a last test cut short")] = True,
-        metric: str | None = None,
-        space: dict[str, Range] | None = None,
+        metric: Annotated[str | None, Field(description="as metrics of optimize")] = None,
+        space: Annotated[dict[str, Range] | None, Field(description="as in optimize")] = None,
         trials: Annotated[int, Field(description="per window; 0 tests fixed hyperparameters")] = 50,
-        sampler: SamplerName = "tpe",
-        seed: int = 0,
-        min_trades: int = 10,
+        sampler: Annotated[SamplerName, Field(description="as in optimize")] = "tpe",
+        seed: Seed = 0,
+        min_trades: Annotated[int, Field(description="as in optimize")] = 10,
         resume: Resume = None,
         wait_seconds: Wait = 45,
     ) -> WalkForwardAnswer:
         """Optimize on one period, test on the next, move on: what is left on days it was not fitted to.
 
-        metric, space, trials, sampler, seed, min_trades as in optimize. Tests are stitched into one equity.
+        Tests are stitched into one equity.
         """
         given = _given(
             exchange=exchange,

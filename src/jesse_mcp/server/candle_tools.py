@@ -128,8 +128,8 @@ def register(server: FastMCP, application: Application) -> None:
         return CandlesAvailableOrListed(series=(), listed=symbols)
 
     async def candles_delete(
-        exchange: str,
-        symbol: str,
+        exchange: Annotated[str, Field(description="as candles_available names it")],
+        symbol: Annotated[str, Field(description="e.g. BTC-USDT")],
         start_date: Annotated[str | None, Field(description="default: from the first candle")] = None,
         end_date: Annotated[str | None, Field(description="exclusive; default: to the last candle")] = None,
     ) -> CandlesDeleted:

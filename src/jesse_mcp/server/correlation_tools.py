@@ -33,7 +33,7 @@ def register(server: FastMCP, application: Application) -> None:
         run_ids: Annotated[
             list[str] | None, Field(description="instead: runs, by their daily balances")
         ] = None,
-        method: CorrelationMethod = "pearson",
+        method: Annotated[CorrelationMethod, Field(description="coefficient")] = "pearson",
         rolling_window: Annotated[int | None, Field(description="periods")] = None,
         shrinkage: Annotated[
             Shrinkage, Field(description="auto: with fewer than 10 returns for each series")

@@ -28,7 +28,9 @@ def register(server: FastMCP, application: Application) -> None:
         market: Market = None,
         periods_per_year: PeriodsPerYear = None,
         session_id: SessionId = None,
-        universe: FactorUniverse | None = None,
+        universe: Annotated[
+            FactorUniverse | None, Field(description="stored candles to make factors of")
+        ] = None,
         factors: Annotated[
             list[BuiltInFactor] | None, Field(description="of universe; default: market and btc")
         ] = None,
@@ -40,7 +42,7 @@ def register(server: FastMCP, application: Application) -> None:
         ] = None,
         rolling_window: Annotated[int | None, Field(description="periods")] = None,
         hac_lags: Annotated[int | None, Field(description="default 4 (n / 100)^(2/9)")] = None,
-        confidence: FiniteFloat = DEFAULT_CONFIDENCE,
+        confidence: Annotated[FiniteFloat, Field(description="of intervals")] = DEFAULT_CONFIDENCE,
         wait_seconds: Annotated[
             float, Field(ge=0, le=600, description="then the job goes on: follow it with job_get")
         ] = 45,

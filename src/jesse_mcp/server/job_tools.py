@@ -9,9 +9,11 @@ from pydantic import Field
 from jesse_mcp.composition import Application
 from jesse_mcp.domain.jobs import Job, JobState
 from jesse_mcp.domain.model import Value
+from jesse_mcp.server.common_arguments import Limit, Offset
 from jesse_mcp.server.progress import notifier
-from jesse_mcp.server.registration import MAX_OFFSET, add_tool
+from jesse_mcp.server.registration import add_tool
 
+JobId = Annotated[str, Field(description="from job_list or the call that began it")]
 JobStateName = Literal["queued", "running", "done", "failed", "cancelled", "lost"]
 
 
@@ -27,8 +29,8 @@ _LONGEST_RESULT = 20_000  # characters
 def register(server: FastMCP, application: Application) -> None:
     async def job_list(
         state: Annotated[JobStateName | None, Field(description="only jobs in this state")] = None,
-        limit: Annotated[int, Field(ge=1, le=200)] = 20,
-        offset: Annotated[int, Field(ge=0, le=MAX_OFFSET)] = 0,
+        limit: Limit = 20,
+        offset: Offset = 0,
     ) -> JobPage:
         """Jobs, newest first. A job is lost when the server that ran it died; its error says why."""
         jobs, total = await application.jobs.page(
@@ -37,7 +39,7 @@ def register(server: FastMCP, application: Application) -> None:
         return JobPage(jobs=tuple(_headline(job) for job in jobs), total=total)
 
     async def job_get(
-        job_id: str,
+        job_id: JobId,
         context: Context,
         wait_seconds: Annotated[
             float,
@@ -47,7 +49,7 @@ def register(server: FastMCP, application: Application) -> None:
         """One job: state, progress, error, end of its log; when done its run_id (see run_get) or result."""
         return _short(await application.jobs.wait(job_id, wait_seconds, notifier(context)))
 
-    async def job_cancel(job_id: str) -> Job:
+    async def job_cancel(job_id: JobId) -> Job:
         """Stop a queued or running job; its processes are dead when this returns it as cancelled."""
         job = await application.jobs.cancel(job_id)
         # A job of another server on the same home is only asked to stop; its owner obeys within seconds.

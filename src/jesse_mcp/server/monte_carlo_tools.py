@@ -7,6 +7,7 @@ from pydantic import Field, FiniteFloat
 
 from jesse_mcp.composition import Application
 from jesse_mcp.domain.backtests import EngineChoice, PipelineName
+from jesse_mcp.server.common_arguments import Seed
 from jesse_mcp.server.progress import notifier
 from jesse_mcp.server.registration import add_tool
 from jesse_mcp.services.monte_carlo import MonteCarloAnswer
@@ -28,12 +29,14 @@ def register(server: FastMCP, application: Application) -> None:
         simulations: Annotated[
             int | None, Field(description="default 1000; candles 100, each a backtest")
         ] = None,
-        seed: int = 0,
+        seed: Seed = 0,
         block_length: Annotated[
             FiniteFloat | None, Field(description="days, of returns_*; default: chosen from the data")
         ] = None,
         ruin_threshold: Annotated[FiniteFloat, Field(description="share of the starting balance")] = 0.5,
-        quantiles: list[FiniteFloat] | None = None,
+        quantiles: Annotated[
+            list[FiniteFloat] | None, Field(description="0 to 1, of every number; default 0.01 to 0.99")
+        ] = None,
         pipeline: Annotated[
             PipelineName | None, Field(description="of candles; default moving_block_bootstrap")
         ] = None,

@@ -7,6 +7,7 @@ from pydantic import Field, FiniteFloat
 
 from jesse_mcp.composition import Application
 from jesse_mcp.domain.backtests import GapPolicy
+from jesse_mcp.server.common_arguments import Title
 from jesse_mcp.server.progress import notifier
 from jesse_mcp.server.registration import add_tool
 from jesse_mcp.services.pairs import PairsAnswer
@@ -22,32 +23,32 @@ def register(server: FastMCP, application: Application) -> None:
         timeframe: Annotated[str | None, Field(description="default: 1h")] = None,
         start_date: Annotated[str | None, Field(description="first day traded")] = None,
         end_date: Annotated[str | None, Field(description="exclusive")] = None,
-        hedge_ratio: HedgeRatio = "ols",
-        log_prices: bool = True,
+        hedge_ratio: Annotated[HedgeRatio, Field(description="how it is estimated")] = "ols",
+        log_prices: Annotated[bool, Field(description="spread of logarithms")] = True,
         formation_bars: Annotated[int, Field(description="before start_date, to estimate on")] = 1_000,
         hedge_lookback: Annotated[
             int | None, Field(description="bars of rolling_ols, memory of kalman; default: formation_bars")
         ] = None,
         lookback: Annotated[int, Field(description="bars of the z-score")] = 100,
-        entry_z: FiniteFloat = 2.0,
-        exit_z: FiniteFloat = 0.5,
-        stop_z: FiniteFloat | None = None,
-        max_holding_bars: int | None = None,
+        entry_z: Annotated[FiniteFloat, Field(description="z-score to enter at")] = 2.0,
+        exit_z: Annotated[FiniteFloat, Field(description="and to leave at")] = 0.5,
+        stop_z: Annotated[FiniteFloat | None, Field(description="and to give up at")] = None,
+        max_holding_bars: Annotated[int | None, Field(description="then it is closed")] = None,
         notional: Annotated[
             FiniteFloat | None, Field(description="gross of both legs; default: starting_balance")
         ] = None,
-        starting_balance: FiniteFloat = 10_000,
-        leverage: int = 2,
+        starting_balance: Annotated[FiniteFloat, Field(description="in the quote currency")] = 10_000,
+        leverage: Annotated[int, Field(description="of the account; limits notional")] = 2,
         fee: Annotated[FiniteFloat | None, Field(description="default: the exchange's own")] = None,
         slippage: Annotated[FiniteFloat, Field(description="fraction a fill")] = 0.0005,
-        gaps: GapPolicy | None = None,
+        gaps: Annotated[GapPolicy | None, Field(description="as in backtest")] = None,
         prices: Annotated[
             dict[str, list[tuple[int, FiniteFloat]]] | None,
             Field(description="instead of exchange: {symbol: [[epoch ms, price], ...]}"),
         ] = None,
         jesse: Annotated[bool, Field(description="also execute it in Jesse, two routes; compare")] = False,
-        trades_shown: int = 20,
-        title: Annotated[str | None, Field(max_length=200)] = None,
+        trades_shown: Annotated[int, Field(description="how many, the last ones")] = 20,
+        title: Title = None,
         wait_seconds: Annotated[float, Field(ge=0, le=600, description="then see job_get")] = 45,
     ) -> PairsAnswer:
         """Trade the spread of two symbols: cointegration before the start, hedge ratio, z-score, both legs.

@@ -8,8 +8,9 @@ from pydantic import Field, FiniteFloat
 from jesse_mcp.composition import Application
 from jesse_mcp.domain.backtests import DataRoute, EngineChoice, ExchangeType, LeverageMode, Route
 from jesse_mcp.domain.paper import FeedName
+from jesse_mcp.server.common_arguments import Limit, Offset
 from jesse_mcp.server.progress import notifier
-from jesse_mcp.server.registration import MAX_OFFSET, add_tool
+from jesse_mcp.server.registration import add_tool
 from jesse_mcp.services.paper_request import PaperArguments
 from jesse_mcp.services.paper_views import (
     PaperEquityCurve,
@@ -35,17 +36,21 @@ def register(server: FastMCP, application: Application) -> None:
         exchange: Annotated[
             str, Field(description="'Binance' is spot, or its perpetual futures with leverage above 1")
         ] = "Binance",
-        starting_balance: FiniteFloat = 10_000,
+        starting_balance: Annotated[FiniteFloat, Field(description="in the quote currency")] = 10_000,
         leverage: Annotated[int, Field(description="futures only")] = 1,
         session_id: Annotated[str | None, Field(description="default: a new one")] = None,
         fee: Annotated[
             FiniteFloat | None, Field(description="fraction; null: the exchange's own, backtest's default")
         ] = 0.001,
         routes: Annotated[list[Route] | None, Field(description="more symbols, one balance")] = None,
-        data_routes: list[DataRoute] | None = None,
-        exchange_type: ExchangeType | None = None,
-        leverage_mode: LeverageMode = "cross",
-        hyperparameters: dict[str, bool | int | FiniteFloat | str] | None = None,
+        data_routes: Annotated[list[DataRoute] | None, Field(description="read, not traded")] = None,
+        exchange_type: Annotated[
+            ExchangeType | None, Field(description="default: the exchange's own")
+        ] = None,
+        leverage_mode: Annotated[LeverageMode, Field(description="futures only")] = "cross",
+        hyperparameters: Annotated[
+            dict[str, bool | int | FiniteFloat | str] | None, Field(description="as in backtest")
+        ] = None,
         warm_up_candles: Annotated[int, Field(description="imported if missing")] = 240,
         feed: Annotated[
             FeedName, Field(description="exchange: as it happens; replay: stored candles")
@@ -55,7 +60,7 @@ def register(server: FastMCP, application: Application) -> None:
         ] = None,
         replay_start: Annotated[str | None, Field(description="YYYY-MM-DD, UTC")] = None,
         replay_end: Annotated[str | None, Field(description="exclusive; default: last stored day")] = None,
-        notes: Annotated[str | None, Field(max_length=2_000)] = None,
+        notes: Annotated[str | None, Field(max_length=2_000, description="kept with it")] = None,
         watch: Annotated[
             list[dict[str, Any]] | None,
             Field(
@@ -65,7 +70,9 @@ def register(server: FastMCP, application: Application) -> None:
             ),
         ] = None,
         webhook: Annotated[str | None, Field(description="URL that alerts are sent to")] = None,
-        engine: EngineChoice = "configured",
+        engine: Annotated[
+            EngineChoice, Field(description="embedded: here, whatever is configured")
+        ] = "configured",
     ) -> PaperStarted:
         """Trade a strategy on paper, minute by minute, exactly as a backtest would: no real orders.
 
@@ -107,17 +114,17 @@ def register(server: FastMCP, application: Application) -> None:
 
     async def paper_get_trades(
         session_id: SessionId,
-        limit: Annotated[int, Field(ge=1, le=1_000)] = 100,
-        offset: Annotated[int, Field(ge=0, le=MAX_OFFSET)] = 0,
+        limit: Annotated[int, Field(ge=1, le=1_000, description="how many to show")] = 100,
+        offset: Offset = 0,
     ) -> PaperTrades:
         """Closed trades of a session, oldest first."""
         return await application.paper.trades(session_id, limit, offset)
 
     async def paper_get_equity(
         session_id: SessionId,
-        resolution: Resolution = "1h",
-        limit: Annotated[int, Field(ge=1, le=2_000)] = 500,
-        offset: Annotated[int, Field(ge=0, le=MAX_OFFSET)] = 0,
+        resolution: Annotated[Resolution, Field(description="of the points")] = "1h",
+        limit: Annotated[int, Field(ge=1, le=2_000, description="how many to show")] = 500,
+        offset: Offset = 0,
     ) -> PaperEquityCurve:
         """Equity curve of a session, oldest first; drawdown is from the highest minute before."""
         return await application.paper.equity(session_id, resolution, limit, offset)
@@ -127,9 +134,9 @@ def register(server: FastMCP, application: Application) -> None:
         return await application.paper.metrics(session_id)
 
     async def paper_list_sessions(
-        include_ended: bool = False,
-        limit: Annotated[int, Field(ge=1, le=200)] = 50,
-        offset: Annotated[int, Field(ge=0, le=MAX_OFFSET)] = 0,
+        include_ended: Annotated[bool, Field(description="also those that are over")] = False,
+        limit: Limit = 50,
+        offset: Offset = 0,
     ) -> PaperList:
         """Running sessions, newest first; with include_ended those that are over too."""
         return await application.paper.sessions(include_ended=include_ended, limit=limit, offset=offset)

@@ -26,10 +26,12 @@ def register(server: FastMCP, application: Application) -> None:
         periods_per_year: PeriodsPerYear = None,
         session_id: SessionId = None,
         include: Annotated[list[PerformanceSection] | None, Field(description="default: trades")] = None,
-        risk_free_rate: FiniteFloat = 0.0,
-        target_return: FiniteFloat = 0.0,
-        rolling_window: int = DEFAULT_WINDOW,
-        seed: int = 0,
+        risk_free_rate: Annotated[FiniteFloat, Field(description="annual fraction")] = 0.0,
+        target_return: Annotated[
+            FiniteFloat, Field(description="annual fraction, of Sortino and Omega")
+        ] = 0.0,
+        rolling_window: Annotated[int, Field(description="periods")] = DEFAULT_WINDOW,
+        seed: Annotated[int, Field(description="of intervals")] = 0,
         benchmark_returns: Annotated[
             list[FiniteFloat] | None,
             Field(description="default: buy and hold of the run's symbols"),
@@ -39,7 +41,6 @@ def register(server: FastMCP, application: Application) -> None:
 
         Sections: trades (with long and short), drawdowns, calendar, rolling, excursions (MAE, MFE),
         distribution, intervals (bootstrap), benchmark (alpha, beta), jesse (its conventions).
-        Rates are annual, the window is in periods, the seed is that of the bootstrap.
         """
         return await application.performance.analyse(
             PerformanceArguments(

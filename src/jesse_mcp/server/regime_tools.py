@@ -31,7 +31,7 @@ def register(server: FastMCP, application: Application) -> None:
         market: Market = None,
         periods_per_year: PeriodsPerYear = None,
         session_id: SessionId = None,
-        method: RegimeMethod = "hmm",
+        method: Annotated[RegimeMethod, Field(description="model of the regimes")] = "hmm",
         regimes: Annotated[
             int | None, Field(description="2 to 5; default by BIC, jump_model 2, volatility 3")
         ] = None,
@@ -41,7 +41,7 @@ def register(server: FastMCP, application: Application) -> None:
         jump_penalty: Annotated[FiniteFloat | None, Field(description="of jump_model")] = None,
         forecast_periods: Annotated[int | None, Field(description=f"default {DEFAULT_HORIZON}")] = None,
         performance_of: Annotated[str | None, Field(description="run_id: its days by regime")] = None,
-        seed: int | None = None,
+        seed: Annotated[int | None, Field(description="same seed, same answer")] = None,
         limit: Annotated[int, Field(description="spells, latest first")] = DEFAULT_LIMIT,
         wait_seconds: Annotated[
             float, Field(ge=0, le=600, description="then the job goes on: follow it with job_get")

@@ -8,10 +8,7 @@ from fastmcp.tools import FunctionTool
 from mcp.types import ToolAnnotations
 
 from jesse_mcp.server.errors import teaching
-from jesse_mcp.server.schemas import result_or_error
-
-#: Of a page; more than any store holds, less than a database refuses to count to.
-MAX_OFFSET = 1_000_000_000
+from jesse_mcp.server.schemas import result_or_error, without_null_defaults
 
 
 class _Tool(FunctionTool):
@@ -48,4 +45,8 @@ def add_tool(
     )
     if tool.output_schema is None:
         raise TypeError(f"{tool.name} does not say what it returns")
-    server.add_tool(tool.model_copy(update={"output_schema": result_or_error(tool.output_schema)}))
+    schemas = {
+        "parameters": without_null_defaults(tool.parameters),
+        "output_schema": result_or_error(tool.output_schema),
+    }
+    server.add_tool(tool.model_copy(update=schemas))

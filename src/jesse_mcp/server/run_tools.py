@@ -7,7 +7,8 @@ from pydantic import Field
 
 from jesse_mcp.composition import Application
 from jesse_mcp.domain.candles import parse_symbol
-from jesse_mcp.server.registration import MAX_OFFSET, add_tool
+from jesse_mcp.server.common_arguments import Limit, Offset
+from jesse_mcp.server.registration import add_tool
 from jesse_mcp.services.run_view import RunView, Section
 from jesse_mcp.services.runs import Comparison, RunList
 
@@ -23,21 +24,21 @@ def register(server: FastMCP, application: Application) -> None:
                 "stress_test, of pairs_backtest, of a paper session"
             ),
         ] = "backtest",
-        limit: Annotated[int, Field(ge=1, le=200)] = 20,
-        offset: Annotated[int, Field(ge=0, le=MAX_OFFSET)] = 0,
+        limit: Limit = 20,
+        offset: Offset = 0,
     ) -> RunList:
         """Finished runs with their headline metrics, newest first."""
         wanted = None if symbol is None else parse_symbol(symbol)
         return await application.runs.page(strategy, wanted, None if kind == "any" else kind, limit, offset)
 
     async def run_get(
-        run_id: str,
+        run_id: Annotated[str, Field(description="a finished run")],
         include: Annotated[
             list[Section] | None,
             Field(description="sections to add; orders are trades with their orders"),
         ] = None,
         limit: Annotated[int, Field(ge=1, le=1000, description="trades or equity points a page")] = 50,
-        offset: Annotated[int, Field(ge=0, le=MAX_OFFSET)] = 0,
+        offset: Offset = 0,
     ) -> RunView:
         """One finished run: what was asked, Jesse's metrics, and the sections you ask for."""
         return await application.runs.get(run_id, frozenset(include or ()), offset, limit)

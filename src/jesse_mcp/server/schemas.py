@@ -1,4 +1,4 @@
-"""Output schemas as clients need them: short, and true of errors too."""
+"""Schemas as clients need them: short, and those of results true of errors too."""
 
 from typing import Any
 
@@ -30,6 +30,21 @@ def compact(schema: Any) -> Any:
         if (key, part) != ("additionalProperties", True) and key != "default"
     }
     return _merged(short)
+
+
+def without_null_defaults(schema: Any) -> Any:
+    """The same schema of arguments; one that may be left out and may be null is null when left out."""
+    if isinstance(schema, list):
+        return [without_null_defaults(item) for item in schema]
+    if not isinstance(schema, dict):
+        return schema
+    return {
+        key: {name: without_null_defaults(value) for name, value in part.items()}
+        if key == "properties"
+        else without_null_defaults(part)
+        for key, part in schema.items()
+        if (key, part) != ("default", None)
+    }
 
 
 def _merged(schema: dict[str, Any]) -> dict[str, Any]:

@@ -6,6 +6,7 @@ from fastmcp import Context, FastMCP
 from pydantic import Field, FiniteFloat
 
 from jesse_mcp.composition import Application
+from jesse_mcp.server.common_arguments import Seed
 from jesse_mcp.server.progress import notifier
 from jesse_mcp.server.registration import add_tool
 from jesse_mcp.server.source_arguments import Balances, Market, PeriodsPerYear, Returns, RunId, SessionId
@@ -35,9 +36,11 @@ def register(server: FastMCP, application: Application) -> None:
             int | None, Field(description="how many variants were tried in all, if more than the ledger has")
         ] = None,
         benchmark_sharpe: Annotated[FiniteFloat, Field(description="annual")] = 0.0,
-        confidence: FiniteFloat = DEFAULT_CONFIDENCE,
+        confidence: Annotated[
+            FiniteFloat, Field(description="of interval and record length")
+        ] = DEFAULT_CONFIDENCE,
         splits: Annotated[int, Field(description="of the days, for pbo")] = DEFAULT_PBO_SPLITS,
-        seed: int = 0,
+        seed: Seed = 0,
         wait_seconds: Annotated[
             float, Field(ge=0, le=600, description="then the job goes on: follow it with job_get")
         ] = 45,

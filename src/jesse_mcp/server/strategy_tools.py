@@ -25,7 +25,9 @@ def register(server: FastMCP, application: Application) -> None:
         """Strategies that can be run, with their hyperparameters: bundled (read-only) and the user's own."""
         return await application.strategies.listing(search)
 
-    async def strategy_read(name: str) -> StrategyView:
+    async def strategy_read(
+        name: Annotated[str, Field(description="as strategy_list has it")],
+    ) -> StrategyView:
         """Source code of a strategy, with what validation says of it."""
         return await application.strategies.read(name)
 
@@ -41,7 +43,7 @@ def register(server: FastMCP, application: Application) -> None:
     async def strategy_write(
         name: Annotated[str, Field(description="also the name of the class")],
         code: Annotated[str, Field(description="a Python module with one class extending jesse's Strategy")],
-        overwrite: bool = False,
+        overwrite: Annotated[bool, Field(description="replace one of that name")] = False,
     ) -> StrategyWritten:
         """Store a strategy. Code with errors is refused with the findings; warnings come back with it.
 
@@ -50,14 +52,16 @@ def register(server: FastMCP, application: Application) -> None:
         """
         return await application.strategies.write(name, code, overwrite)
 
-    async def strategy_delete(name: str) -> StrategyDeleted:
+    async def strategy_delete(
+        name: Annotated[str, Field(description="not of a bundled one")],
+    ) -> StrategyDeleted:
         """Delete one of the user's strategies. Runs made with it stay. There is no undo."""
         return await application.strategies.delete(name)
 
     async def indicator_list(
         search: Annotated[str | None, Field(description="part of a name or summary, e.g. 'average'")] = None,
         name: Annotated[str | None, Field(description="exactly this one")] = None,
-        limit: Annotated[int, Field(ge=1, le=MAX_INDICATORS)] = 50,
+        limit: Annotated[int, Field(ge=1, le=MAX_INDICATORS, description="how many to show")] = 50,
     ) -> IndicatorList:
         """Jesse's indicators (import jesse.indicators as ta): signature and result fields."""
         return await application.strategies.indicators(search, name, limit)

@@ -27,13 +27,13 @@ def register(server: FastMCP, application: Application) -> None:
         shocks: Annotated[
             dict[str, FiniteFloat] | None, Field(description="by symbol, -0.3: a fall of 30 %")
         ] = None,
-        volatility_multiplier: FiniteFloat = 2,
+        volatility_multiplier: Annotated[FiniteFloat, Field(description="of returns about their mean")] = 2,
         correlation: Annotated[
             FiniteFloat | list[list[FiniteFloat]],
             Field(description="share of the way to 1, or a matrix"),
         ] = 1,
         leverage: Annotated[FiniteFloat | None, Field(description="default: the run's")] = None,
-        rerun: list[Rerun] | None = None,
+        rerun: Annotated[list[Rerun] | None, Field(description="in the engine; default: none")] = None,
         fee_multipliers: Annotated[list[FiniteFloat] | None, Field(description="default [2, 3]")] = None,
         slippage_bps: Annotated[
             list[FiniteFloat] | None, Field(description="a side; default [5, 10]")

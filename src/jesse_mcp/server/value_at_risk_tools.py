@@ -6,6 +6,7 @@ from fastmcp import Context, FastMCP
 from pydantic import Field, FiniteFloat
 
 from jesse_mcp.composition import Application
+from jesse_mcp.server.common_arguments import Seed
 from jesse_mcp.server.progress import notifier
 from jesse_mcp.server.registration import add_tool
 from jesse_mcp.server.source_arguments import Balances, Market, PeriodsPerYear, Returns, RunId, SessionId
@@ -29,12 +30,12 @@ def register(server: FastMCP, application: Application) -> None:
         market: Market = None,
         periods_per_year: PeriodsPerYear = None,
         session_id: SessionId = None,
-        methods: tuple[VarMethod, ...] = DEFAULT_METHODS,
-        confidence: tuple[FiniteFloat, ...] = DEFAULT_CONFIDENCES,
+        methods: Annotated[tuple[VarMethod, ...], Field(description="models of the loss")] = DEFAULT_METHODS,
+        confidence: Annotated[tuple[FiniteFloat, ...], Field(description="levels")] = DEFAULT_CONFIDENCES,
         horizon: Annotated[tuple[int, ...], Field(description="periods")] = DEFAULT_HORIZONS,
         backtest: Annotated[bool, Field(description="rolling forecasts out of sample")] = False,
         window: Annotated[int | None, Field(description="of backtest; default 250")] = None,
-        seed: int = 0,
+        seed: Seed = 0,
         value: Annotated[FiniteFloat | None, Field(description="money; default: the last balance")] = None,
         wait_seconds: Annotated[
             float, Field(ge=0, le=600, description="then the job goes on: follow it with job_get")
