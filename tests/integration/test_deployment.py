@@ -1,14 +1,11 @@
 """The server behind nginx and as in a container; its home folder saved at work, and brought back."""
 
 import json
-import os
 import re
-import socket
 import ssl
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +17,7 @@ from jesse_mcp.adapters.storage.token_file import TokenFile
 from jesse_mcp.domain.access import Scope
 from jesse_mcp.services.tokens import TokenService
 from mcp_desk import RUN, SERIES, candle_file, environment, http_server, stdio_desk, strategy, wait_until
-from nginx_site import NAME, configuration
+from nginx_site import NAME, proxied
 
 DOCKERFILE = Path(__file__).parents[2] / "deploy" / "Dockerfile"
 TOKEN = "sentinel-deployment-0123456789abcdefghij"  # noqa: S105
@@ -119,37 +116,8 @@ def test_prometheus_gets_its_numbers(address: str) -> None:
     assert "jesse_mcp_status_known 1.0" in answer.text
 
 
-def free_ports() -> tuple[int, int]:
-    with socket.create_server(("127.0.0.1", 0)) as one, socket.create_server(("127.0.0.1", 0)) as other:
-        return one.getsockname()[1], other.getsockname()[1]
-
-
-@contextmanager
-def proxied(nginx: Program, folder: Path, server: str) -> Iterator[tuple[int, int]]:
-    ports = free_ports()
-    whole = configuration(folder, server=server, ports=ports)
-    options = ["-p", str(folder), "-e", str(folder / "error.log"), "-c", str(whole)]
-    user = ["-g", "daemon off; user root;"] if os.getuid() == 0 else ["-g", "daemon off;"]
-    process = subprocess.Popen(
-        [nginx.path, *options, *user], env=nginx.environment, stderr=subprocess.DEVNULL
-    )
-
-    def listens() -> bool:
-        assert process.poll() is None, (folder / "error.log").read_text()
-        with suppress(OSError), socket.create_connection(("127.0.0.1", ports[1])):
-            return True
-        return False
-
-    try:
-        wait_until(listens, "nginx listening")
-        yield ports
-    finally:
-        process.terminate()
-        process.wait()
-
-
 def test_the_site_of_nginx_passes_what_it_should(address: str, nginx: Program, tmp_path: Path) -> None:
-    with proxied(nginx, tmp_path, address) as (plain, secure):
+    with proxied(nginx, tmp_path, [address]) as (plain, secure):
         context = ssl.create_default_context(cafile=tmp_path / "ca.pem")
         here = f"https://127.0.0.1:{secure}"
         named = {**HEADERS, "Host": NAME}

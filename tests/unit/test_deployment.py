@@ -227,7 +227,12 @@ def test_the_site_has_known_directives_and_fits_the_server(tmp_path: Path) -> No
     blocks = parsed["config"][1]["parsed"]
     upstream, plain, server = blocks
     settings = Settings()
-    assert upstream["block"][0]["args"] == [f"{settings.host}:{settings.port}"]
+    behind = [(one["directive"], one["args"]) for one in upstream["block"]]
+    assert behind == [
+        ("server", [f"{settings.host}:{settings.port}"]),
+        ("least_conn", []),
+        ("keepalive", ["16"]),
+    ]
     assert [one["directive"] for one in plain["block"]] == ["listen", "server_name", "return"]
     flat = {one["directive"]: one["args"] for one in server["block"]}
     assert flat["listen"] == ["443", "ssl"]
