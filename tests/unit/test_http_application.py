@@ -3,6 +3,7 @@
 import asyncio
 import json
 import re
+import socket
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Callable
@@ -12,11 +13,16 @@ from typing import Any
 
 import httpx2
 import pytest
+from mcp import Client
+from mcp.client.streamable_http import streamable_http_client
+from mcp_types.version import HANDSHAKE_PROTOCOL_VERSIONS
 
 from jesse_mcp.cli.main import build_app
+from jesse_mcp.cli.serve import answer_at_once
 from jesse_mcp.composition import open_tokens
 from jesse_mcp.domain.access import Scope
 from jesse_mcp.domain.errors import ErrorCode
+from jesse_mcp.server.authorisation import AuthorisationMiddleware
 from jesse_mcp.server.http.asgi import AsgiApplication
 from jesse_mcp.settings import Settings
 
@@ -52,6 +58,17 @@ class Desk:
         async with httpx2.AsyncClient(transport=transport, base_url=ADDRESS) as http:
             method = "POST" if {"json", "content"} & options.keys() else "GET"
             return await http.request(method, path, headers=headers, **options)
+
+    @asynccontextmanager
+    async def client(self, token: str) -> AsyncIterator[Client]:
+        """One of the official SDK."""
+        headers = {"Authorization": f"Bearer {self.tokens[token]}"}
+        transport = httpx2.ASGITransport(self._app, client=("127.0.0.1", 5))
+        async with (
+            httpx2.AsyncClient(transport=transport, headers=headers) as http,
+            Client(streamable_http_client(f"{ADDRESS}/mcp", http_client=http)) as client,
+        ):
+            yield client
 
     async def call(self, token: str = "", **options: Any) -> httpx2.Response:
         return await self.ask("/mcp", token, **{"json": CALL} | options)
@@ -277,6 +294,40 @@ async def test_a_start_that_is_refused_is_explained(tmp_path: Path) -> None:
     assert not (tmp_path / "home").exists()
     with pytest.raises(RuntimeError, match="lifespan on"):
         await app({"type": "http"}, receive, send)
+
+
+async def test_a_call_does_not_list_the_tools(desk: Opened, monkeypatch: pytest.MonkeyPatch) -> None:
+    listed = 0
+    listing = AuthorisationMiddleware.on_list_tools
+
+    async def counted(*arguments: Any, **named: Any) -> Any:
+        nonlocal listed
+        listed += 1
+        return await listing(*arguments, **named)
+
+    monkeypatch.setattr(AuthorisationMiddleware, "on_list_tools", counted)
+    async with desk() as opened, opened.client("read") as client:
+        (first, *_) = (await client.list_tools()).tools
+        assert (first.name, listed) == ("system_status", 1)
+        for limit in (1, 2):
+            answer = await client.call_tool("run_list", {"limit": limit})
+            assert answer.structured_content == {"runs": [], "total": 0}
+        assert client.protocol_version not in HANDSHAKE_PROTOCOL_VERSIONS
+        assert listed == 1
+
+
+async def test_no_argument_is_asked_for_in_a_header(desk: Opened) -> None:
+    """Which is why the framework need not look for one."""
+    async with desk() as opened, opened.client("admin") as client:
+        for tool in (await client.list_tools()).tools:
+            assert "x-mcp-header" not in json.dumps(tool.input_schema), tool.name
+
+
+def test_answers_do_not_wait_to_be_filled() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        answer_at_once(listener)
+        with socket.create_connection(listener.getsockname()), listener.accept()[0] as connection:
+            assert connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
 
 
 def test_a_server_on_stdio_waits_for_nothing_of_this() -> None:

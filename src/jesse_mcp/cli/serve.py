@@ -120,6 +120,7 @@ def _copy(source: int, target: socket.socket) -> None:
 async def _serve_http(settings: Settings) -> None:
     alone = _is_loopback(settings.host)
     listener = _listener(settings, alone)
+    answer_at_once(listener)
 
     # Nobody on stdio waits for them.
     import uvicorn
@@ -149,6 +150,14 @@ async def _serve_http(settings: Settings) -> None:
         await uvicorn.Server(config).serve(sockets=[listener])
     if app.failure is not None:
         raise app.failure
+
+
+def answer_at_once(listener: socket.socket) -> None:
+    """Let no part of an answer wait until the client has confirmed the part before, which takes it 40 ms.
+
+    Connections inherit it. asyncio asks for it only where a socket was made with the name of its protocol.
+    """
+    listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
 
 def _stop_gently() -> None:
