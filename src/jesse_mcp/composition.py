@@ -14,6 +14,7 @@ from jesse_mcp.adapters.reports.files import ReportFiles
 from jesse_mcp.adapters.reports.renderer import TemplateRenderer
 from jesse_mcp.adapters.search.optuna_search import OptunaSearchMethods
 from jesse_mcp.adapters.storage.database import Database
+from jesse_mcp.adapters.storage.job_notices import SqlJobNotices
 from jesse_mcp.adapters.storage.jobs import SqlJobStore
 from jesse_mcp.adapters.storage.ledger import SqlTrialLedger
 from jesse_mcp.adapters.storage.owner import owner_id, owner_is_dead
@@ -44,6 +45,7 @@ from jesse_mcp.services.experiments import ExperimentRunner
 from jesse_mcp.services.factor_analysis import FactorService
 from jesse_mcp.services.factor_universe import FactorMarket
 from jesse_mcp.services.job_limits import JobLimits
+from jesse_mcp.services.job_notices import JobNotifier
 from jesse_mcp.services.jobs import JobService
 from jesse_mcp.services.market_bars import MarketReader
 from jesse_mcp.services.monte_carlo import MonteCarloService
@@ -93,7 +95,7 @@ class Application:
         candle_store, strategy_store = self.backend.candles, self.backend.strategies
         self._database = _database(settings)
         runs = SqlRunStore(self._database)
-        jobs = SqlJobStore(self._database)
+        jobs = SqlJobStore(self._database, noticed=settings.jobs_webhook is not None)
         ledger = SqlTrialLedger(self._database)
         self.candles = _candle_service(candle_store, self.catalog)
         self.strategies = StrategyService(strategy_store, self.catalog)
@@ -175,7 +177,12 @@ class Application:
         self.readiness = ReadinessService(
             self.engine, settings.home, self._check_store, settings.min_free_disk_mb
         )
-        self.paper_keeper = self._keeper_of_paper(runs)
+        webhooks = HttpWebhooks(
+            settings.webhook_secret, allow_private=settings.webhook_allow_private, now=time.time
+        )
+        told = None if settings.jobs_webhook is None else settings.jobs_webhook.get_secret_value()
+        self.job_notifier = JobNotifier(SqlJobNotices(self._database), webhooks, told)
+        self.paper_keeper = self._keeper_of_paper(runs, webhooks)
         self.paper = self._paper(self.paper_keeper)
         self._warming: asyncio.Task[None] | None = None
 
@@ -194,7 +201,7 @@ class Application:
         with suppress(ResearchError):
             await self.backend.warm()
 
-    def _keeper_of_paper(self, runs: SqlRunStore) -> PaperKeeper:
+    def _keeper_of_paper(self, runs: SqlRunStore, webhooks: HttpWebhooks) -> PaperKeeper:
         embedded, settings = self.backend.embedded, self.settings
         # A running Jesse takes no single pages of candles.
         kept = None if settings.uses_dashboard else self.backend.candles
@@ -211,9 +218,6 @@ class Application:
             feeds=feeds,
             owner=owner_id(),
         )
-        webhooks = HttpWebhooks(
-            settings.webhook_secret, allow_private=settings.webhook_allow_private, now=time.time
-        )
         return PaperKeeper(parts, webhooks, owner_is_dead)
 
     def _paper(self, keeper: PaperKeeper) -> PaperService:
@@ -225,8 +229,14 @@ class Application:
             keeper,
         )
 
-    async def keep_paper(self) -> None:
-        """Go on with paper sessions that no server works on. For servers alone: a command ends too soon."""
+    async def serve(self) -> None:
+        """Do what a command ends too soon for: go on with paper sessions that no server works on, and tell
+        the webhook of jobs that have ended.
+
+        Raises:
+            ResearchError: ``invalid_argument`` for a webhook that cannot be used.
+        """
+        await self.job_notifier.start()
         await self.paper_keeper.start()
 
     def _check_store(self) -> None:
@@ -240,6 +250,7 @@ class Application:
             await asyncio.gather(self._warming, return_exceptions=True)
         await self.paper_keeper.close()
         await self.jobs.close()
+        await self.job_notifier.close()
         await self.backend.close()
         await asyncio.to_thread(self._database.close)
 

@@ -31,7 +31,7 @@ HTTP_ONLY = frozenset(
 )
 
 #: What a file may hold instead, by `X_FILE`.
-_SECRETS = ("jesse_password", "jesse_api_token", "tokens", "webhook_secret", "database_url")
+_SECRETS = ("jesse_password", "jesse_api_token", "tokens", "webhook_secret", "jobs_webhook", "database_url")
 
 
 class Settings(BaseSettings):
@@ -113,7 +113,7 @@ class Settings(BaseSettings):
     webhook_secret: SecretStr | None = Field(
         default=None,
         validation_alias="JESSE_MCP_WEBHOOK_SECRET",
-        description="signs the alerts of paper sessions that go to webhooks",
+        description="signs what goes to webhooks: alerts of paper sessions, ends of jobs",
     )
     webhook_secret_file: Path | None = Field(
         default=None, validation_alias="JESSE_MCP_WEBHOOK_SECRET_FILE", description="a file that holds it"
@@ -139,6 +139,14 @@ class Settings(BaseSettings):
     )
     database_url_file: Path | None = Field(
         default=None, validation_alias="JESSE_MCP_DATABASE_URL_FILE", description="a file that holds it"
+    )
+    jobs_webhook: SecretStr | None = Field(
+        default=None,
+        validation_alias="JESSE_MCP_JOBS_WEBHOOK",
+        description="an https address that is told of every job that ends",
+    )
+    jobs_webhook_file: Path | None = Field(
+        default=None, validation_alias="JESSE_MCP_JOBS_WEBHOOK_FILE", description="a file that holds it"
     )
     host: str = Field(
         default="127.0.0.1",
@@ -292,6 +300,12 @@ class Settings(BaseSettings):
             raise ValueError("JESSE_MCP_ENGINE=dashboard needs JESSE_URL")
         if self.engine == "ray":
             setting_values.cluster_address(self.ray_address)
+        return self
+
+    @model_validator(mode="after")
+    def _can_sign(self) -> Self:
+        if self.jobs_webhook is not None and self.webhook_secret is None:
+            raise ValueError("JESSE_MCP_JOBS_WEBHOOK needs JESSE_MCP_WEBHOOK_SECRET to sign with")
         return self
 
     @model_validator(mode="after")

@@ -359,6 +359,7 @@ def test_a_log_file_gets_what_standard_error_gets(tmp_path: Path, form: Any) -> 
 async def test_metrics_count_what_happened(application: Application) -> None:
     await application.start()
     metrics = Metrics(application.experiments.answers)
+    asked = (application.system, application.paper, application.job_notifier)
     origin = caller(Scope.READ)
     async with Client(build_server(application, origin=origin, observers=[metrics])) as client:
         for _ in range(3):
@@ -366,7 +367,7 @@ async def test_metrics_count_what_happened(application: Application) -> None:
         await client.call_tool("run_get", {"run_id": "x"}, raise_on_error=False)
         for number in range(5):
             await client.call_tool(f"invented{number}", {}, raise_on_error=False)
-        text = (await metrics.exposition(application.system, application.paper)).decode()
+        text = (await metrics.exposition(*asked)).decode()
     values = dict(line.rsplit(" ", 1) for line in text.splitlines() if not line.startswith("#"))
     assert values['jesse_mcp_tool_calls_total{tool="run_list"}'] == "3.0"
     assert values['jesse_mcp_tool_calls_total{tool="unknown"}'] == "5.0"
@@ -380,6 +381,7 @@ async def test_metrics_count_what_happened(application: Application) -> None:
     assert values['jesse_mcp_paper_sessions{status="running"}'] == "0.0"
     assert values['jesse_mcp_paper_alerts{delivery="waiting"}'] == "0.0"
     assert values["jesse_mcp_paper_seconds_behind"] == "NaN"
+    assert values['jesse_mcp_job_webhooks{delivery="given_up"}'] == "0.0"
     assert "invented" not in text
 
 

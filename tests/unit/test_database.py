@@ -19,6 +19,8 @@ from jesse_mcp.adapters.storage.ledger import SqlTrialLedger
 from jesse_mcp.domain.errors import ErrorCode, ResearchError
 from postgres_host import Place
 
+EVERY_VERSION = [1, 2, 3, 4, 5, 6, 7, 8]
+
 WRITER = """
 import sys
 from pathlib import Path
@@ -70,7 +72,7 @@ def failure(database: Database) -> ResearchError:
 
 def test_nothing_is_touched_before_the_first_use(path: Path, database: Database) -> None:
     assert not path.parent.exists()
-    assert versions(database) == [1, 2, 3, 4, 5, 6, 7]
+    assert versions(database) == EVERY_VERSION
     assert path.exists()
 
 
@@ -114,7 +116,7 @@ def test_processes_open_a_file_one_after_the_other(path: Path, database: Databas
         impatient = Database.at(path, busy_seconds=0.05)
         assert "locked" in failure(impatient).message
         assert not path.exists()
-    assert versions(database) == [1, 2, 3, 4, 5, 6, 7]
+    assert versions(database) == EVERY_VERSION
 
 
 def test_readers_and_the_writer_do_not_wait_and_references_hold(database: Database) -> None:
@@ -184,10 +186,10 @@ def _delete_then_fail(database: Database) -> None:
 def test_opening_again_migrates_nothing(records: Database) -> None:
     versions(records)
     records.close()
-    assert versions(records) == [1, 2, 3, 4, 5, 6, 7]
+    assert versions(records) == EVERY_VERSION
     with records.writing() as connection:
         migrations.apply(connection, migrations.MIGRATIONS)
-    assert versions(records) == [1, 2, 3, 4, 5, 6, 7]
+    assert versions(records) == EVERY_VERSION
 
 
 def test_migrated_and_declared_schema_agree(records: Database) -> None:
@@ -207,9 +209,10 @@ def test_older_records_are_brought_forward_with_their_rows(place: Place) -> None
     job = SqlJobStore(old_only).create("backtest", {}, "me", 0.0)
     with old_only.writing() as connection:
         connection.exec_driver_sql("ALTER TABLE jobs DROP COLUMN result")
+        connection.exec_driver_sql("ALTER TABLE jobs DROP COLUMN tool")
     old_only.close()
     assert SqlTrialLedger(old).count() == 0
-    assert versions(old) == [1, 2, 3, 4, 5, 6, 7]
+    assert versions(old) == EVERY_VERSION
     assert SqlJobStore(old).get(job.job_id) == job
 
 
@@ -232,7 +235,7 @@ def test_trials_of_before_have_no_shape_and_count_by_name(place: Place) -> None:
     assert ledger.lineage("Trend") == {"Trend"}
     assert not ledger.record(entry.model_copy(update={"trial_id": "u", "code_shape": "shape"}))
     assert [trial.code_shape for trial in ledger.entries("Trend")] == ["shape"]
-    assert versions(old) == [1, 2, 3, 4, 5, 6, 7]
+    assert versions(old) == EVERY_VERSION
 
 
 def test_a_migration_that_fails_changes_nothing(place: Place, records: Database) -> None:
@@ -244,7 +247,7 @@ def test_a_migration_that_fails_changes_nothing(place: Place, records: Database)
         pytest.fail("must not open")
     bare = create_engine(place.url, poolclass=NullPool)
     assert inspect(bare).get_table_names() == []
-    assert versions(records) == [1, 2, 3, 4, 5, 6, 7]
+    assert versions(records) == EVERY_VERSION
 
 
 def test_a_schema_of_a_newer_version_is_refused_and_left_alone(records: Database) -> None:
@@ -253,7 +256,7 @@ def test_a_schema_of_a_newer_version_is_refused_and_left_alone(records: Database
     records.close()
     error = failure(records)
     assert "99" in error.message
-    assert error.details == {"schema_version": 99, "known_version": 7}
+    assert error.details == {"schema_version": 99, "known_version": EVERY_VERSION[-1]}
     assert "upgrade" in str(error.hint)
 
 

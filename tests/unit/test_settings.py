@@ -29,6 +29,8 @@ def secrets(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("JESSE_API_TOKEN", SECRET)
     monkeypatch.setenv("JESSE_MCP_TOKENS", f"bot:read:{SECRET}")
     monkeypatch.setenv("JESSE_MCP_DATABASE_URL", RECORDS)
+    monkeypatch.setenv("JESSE_MCP_WEBHOOK_SECRET", SECRET)
+    monkeypatch.setenv("JESSE_MCP_JOBS_WEBHOOK", f"https://hooks.example.org/{SECRET}")
 
 
 JWT = {
@@ -66,6 +68,8 @@ VALUES: dict[str, tuple[str, Any]] = {
     "log_file": ("/tmp/l", Path("/tmp/l")),  # noqa: S108
     "database_url": (RECORDS, RECORDS),
     "database_url_file": ("/dev/null", Path("/dev/null")),
+    "jobs_webhook": (f"https://hooks.example.org/{SECRET}", f"https://hooks.example.org/{SECRET}"),
+    "jobs_webhook_file": ("/dev/null", Path("/dev/null")),
     "host": ("192.0.2.1", "192.0.2.1"),
     "port": ("80", 80),
     "stateless": ("true", True),
@@ -100,6 +104,8 @@ def test_a_variable_is_read(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv(variable(secret), VALUES[secret][0] if secret in VALUES else SECRET)
     for part in JWT if name.startswith(("jwt_", "public_url")) else ():  # they belong together
         monkeypatch.setenv(variable(f"jwt_{part}"), JWT[part])
+    if name.startswith("jobs_webhook"):  # nothing is sent without a signature
+        monkeypatch.setenv("JESSE_MCP_WEBHOOK_SECRET", SECRET)
     monkeypatch.setenv(variable(name), text)
     settings = Settings()
     found = getattr(settings, name)
@@ -249,6 +255,11 @@ FAULTS = {
             "bracket": f"postgresql://[{SECRET}/desk",
         }.items()
     },
+    "unsigned": (
+        {"JESSE_MCP_JOBS_WEBHOOK": f"https://hooks.example.org/{SECRET}"},
+        "invalid settings: ",
+        "JESSE_MCP_WEBHOOK_SECRET",
+    ),
     "password": ({"JESSE_PASSWORD": f"{SECRET}\udcff"}, "invalid setting JESSE_PASSWORD: ", "UTF-8"),
     "no file": ({"JESSE_PASSWORD_FILE": "/nowhere/at-all"}, "invalid settings: ", "/nowhere/at-all"),
     "folder": ({"JESSE_API_TOKEN_FILE": "/"}, "invalid settings: ", "JESSE_API_TOKEN_FILE"),
@@ -333,9 +344,12 @@ def test_the_demo_stays_on_this_machine() -> None:
         "X": "1",
         "JESSE_MCP_DATABASE_URL": RECORDS,
         "JESSE_MCP_DATABASE_URL_FILE": "x",
+        "JESSE_MCP_JOBS_WEBHOOK_FILE": "x",
+        "OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:4318",
     }
     variables = demo.server_environment(Path("/somewhere"), given)
-    assert "DATABASE" not in str(variables)
+    for gone in ("DATABASE", "WEBHOOK", "OTEL"):
+        assert gone not in str(variables)
     assert variables["JESSE_MCP_ENGINE"] == "embedded"
     assert (variables["JESSE_MCP_HOME"], variables["X"]) == ("/somewhere/home", "1")
 

@@ -28,6 +28,7 @@ _SEED = 7
 _SYNTHETIC_START_MS = 1_735_689_600_000
 _SYNTHETIC_DAYS = 200
 _WARM_UP_CANDLES = 240
+_OF_OTHERS = ("JESSE_MCP_DATABASE_URL", "JESSE_MCP_JOBS_WEBHOOK", "OTEL_")
 _QUOTES = "USDT|USDC|FDUSD|BUSD|USD|EUR|BTC|ETH"
 
 
@@ -67,8 +68,9 @@ def demo(
 
 
 def server_environment(folder: Path, variables: Mapping[str, str]) -> dict[str, str]:
-    """Of a server that leaves nothing behind: with a home in ``folder``, and in nobody's running Jesse."""
-    own = {name: value for name, value in variables.items() if "JESSE_MCP_DATABASE_URL" not in name}
+    """Of a server that leaves nothing behind: with a home in ``folder``, and in nobody's running Jesse or
+    records, and that tells nobody of it."""
+    own = {name: value for name, value in variables.items() if not name.startswith(_OF_OTHERS)}
     return {
         **own,
         "JESSE_MCP_HOME": str(folder / "home"),

@@ -11,15 +11,18 @@ from jesse_mcp.domain.access import LOCAL, Caller
 
 current_caller: ContextVar[Caller] = ContextVar("caller", default=LOCAL)
 current_request: ContextVar[str | None] = ContextVar("request_id", default=None)
+current_tool: ContextVar[str | None] = ContextVar("tool", default=None)
 current_job: ContextVar[str | None] = ContextVar("job_id", default=None)
 
 
 @contextmanager
-def calling(caller: Caller, request_id: str) -> Iterator[None]:
+def calling(caller: Caller, request_id: str, tool: str | None = None) -> Iterator[None]:
     """Within it, everything is done for ``caller``."""
     for_caller, for_request = current_caller.set(caller), current_request.set(request_id)
+    for_tool = current_tool.set(tool)
     try:
         yield
     finally:
         current_caller.reset(for_caller)
         current_request.reset(for_request)
+        current_tool.reset(for_tool)

@@ -96,7 +96,7 @@ class CallRecorder(Middleware):
         for observer in self._observers:
             observer.began(tool)
         try:
-            with calling(origin.caller, origin.request_id):
+            with calling(origin.caller, origin.request_id, tool):
                 result = await call_next(context)
             answer = result.structured_content
             outcome = _outcome(result)

@@ -10,6 +10,8 @@ from jesse_mcp.domain.access import TOKEN_PREFIX
 from jesse_mcp.settings import Settings
 
 STARS = "**********"
+#: A part of an address that is shorter is no secret, and may be a part of any word.
+_SHORTEST_REST = 8
 _PATTERNS = (
     re.compile(rf"{TOKEN_PREFIX}[A-Za-z0-9_-]{{16,}}"),
     # A JWT begins with the base64 of {" and has three parts.
@@ -56,6 +58,11 @@ def secrets_of(settings: Settings) -> tuple[str, ...]:
         given += [entry.split(":", 2)[-1] for entry in settings.tokens.get_secret_value().split()]
     if settings.database_url is not None:
         given.append(unquote(urlsplit(settings.database_url.get_secret_value()).password or ""))
+    if settings.jobs_webhook is not None:
+        # What is connected to is an address, so logs may have the rest alone.
+        address = urlsplit(settings.jobs_webhook.get_secret_value())
+        rest = address._replace(scheme="", netloc="", fragment="").geturl().strip("/")
+        given.append(rest if len(rest) >= _SHORTEST_REST else "")
     spelled = {
         form for secret in filter(None, given) for form in (secret, quote(secret), quote(secret, safe=""))
     }

@@ -1,5 +1,6 @@
 """The few statements that SQLite and PostgreSQL spell differently."""
 
+import time
 from typing import Any
 
 from sqlalchemy import Connection, Table, func, select
@@ -31,6 +32,14 @@ def one_at_a_time(connection: Connection, purpose: str) -> None:
     if connection.dialect.name == "postgresql":
         key = func.hashtextextended(f"jesse_mcp {purpose}".replace("\0", " "), 0)
         connection.execute(select(func.pg_advisory_xact_lock(key)))
+
+
+def shared_now_ms(connection: Connection) -> int:
+    """Epoch ms by a clock that all processes with this database share."""
+    if connection.dialect.name == "postgresql":
+        seconds = func.extract("epoch", func.clock_timestamp())
+        return int(connection.execute(select(seconds)).scalar_one() * 1000)
+    return int(time.time() * 1000)
 
 
 def snapshot_options(dialect: str) -> dict[str, Any]:

@@ -9,15 +9,17 @@ from sqlalchemy import ColumnElement, Connection, Row, func, insert, select, tru
 from jesse_mcp.adapters.storage.database import Database
 from jesse_mcp.adapters.storage.dialects import one_at_a_time
 from jesse_mcp.adapters.storage.encoding import from_text, to_text
+from jesse_mcp.adapters.storage.job_notices import add_notice
 from jesse_mcp.adapters.storage.leases import abandoned_by, leases_in
 from jesse_mcp.adapters.storage.tables import jobs
+from jesse_mcp.domain.call_context import current_tool
 from jesse_mcp.domain.errors import ErrorCode, ResearchError
 from jesse_mcp.domain.identity import iso_utc, new_id
 from jesse_mcp.domain.jobs import Job, JobState
 from jesse_mcp.domain.leases import Gone, Leases
 
 _ACTIVE = jobs.c.state.in_([state.value for state in JobState if state.active])
-_KEPT_INSIDE = {"seq", "lease_until", "cancel_requested"}
+_KEPT_INSIDE = {"seq", "lease_until", "cancel_requested", "tool"}
 
 
 class SqlJobStore:
@@ -25,11 +27,15 @@ class SqlJobStore:
 
     Args:
         now: the clock, epoch seconds.
+        noticed: whether the webhook of jobs is to be told of every end, which is noted with it.
     """
 
-    def __init__(self, database: Database, now: Callable[[], float] = time.time) -> None:
+    def __init__(
+        self, database: Database, now: Callable[[], float] = time.time, *, noticed: bool = False
+    ) -> None:
         self._database = database
         self._now = now
+        self._noticed = noticed
 
     def create(self, kind: str, request: dict[str, Any], owner: str, lease_until: float) -> Job:
         values = self._new(kind, request, owner, lease_until)
@@ -60,6 +66,7 @@ class SqlJobStore:
             "owner": owner,
             "lease_until": lease_until,
             "request": to_text(request, job_id),
+            "tool": current_tool.get(),
         }
 
     def get(self, job_id: str) -> Job:
@@ -110,7 +117,11 @@ class SqlJobStore:
         }
         if state is JobState.DONE:
             changes["progress"] = 1.0
-        return self._change(job_id, _ACTIVE, changes)
+        with self._database.writing() as connection:
+            ended = _changed(connection, job_id, _ACTIVE, changes)
+            if ended is not None:
+                self._notice(connection, ended, error)
+        return ended is not None
 
     def request_cancel(self, job_id: str) -> bool:
         return self._change(job_id, _ACTIVE, {"cancel_requested": True})
@@ -146,12 +157,13 @@ class SqlJobStore:
             return leases_in(connection, jobs, _ACTIVE)
 
     def _change(self, job_id: str, condition: ColumnElement[bool], changes: dict[str, Any]) -> bool:
-        changed = update(jobs).where(jobs.c.job_id == job_id, condition).values(changes)
         with self._database.writing() as connection:
-            if connection.execute(changed.returning(jobs.c.seq)).first() is not None:
-                return True
-            _row(connection, job_id)
-            return False
+            return _changed(connection, job_id, condition, changes) is not None
+
+    def _notice(self, connection: Connection, seq: int, error: dict[str, Any] | None) -> None:
+        """In the transaction of the end: whoever is killed after it leaves the notice to others."""
+        if self._noticed:
+            add_notice(connection, seq, error, int(self._now() * 1000))
 
     def _lose(self, connection: Connection, job_id: str, owner: str, *, died: bool) -> bool:
         reason = "the server that ran it is gone" if died else "its server stopped renewing its lease"
@@ -167,7 +179,21 @@ class SqlJobStore:
             "error": to_text(error.to_dict(), job_id),
         }
         lost = update(jobs).where(jobs.c.job_id == job_id, _ACTIVE).values(ended)
-        return connection.execute(lost.returning(jobs.c.seq)).first() is not None
+        row = connection.execute(lost.returning(jobs.c.seq)).first()
+        if row is not None:
+            self._notice(connection, row.seq, error.to_dict())
+        return row is not None
+
+
+def _changed(
+    connection: Connection, job_id: str, condition: ColumnElement[bool], changes: dict[str, Any]
+) -> int | None:
+    """The sequence number of the job when it was changed; raises for an unknown one."""
+    changed = update(jobs).where(jobs.c.job_id == job_id, condition).values(changes)
+    seq: int | None = connection.execute(changed.returning(jobs.c.seq)).scalar()
+    if seq is None:
+        _row(connection, job_id)
+    return seq
 
 
 def _row(connection: Connection, job_id: str) -> Row[Any]:

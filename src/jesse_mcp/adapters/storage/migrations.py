@@ -11,6 +11,7 @@ from sqlalchemy import Connection, func, inspect, select, text
 from jesse_mcp.adapters.storage.paper_tables import PAPER_TABLES
 from jesse_mcp.adapters.storage.tables import (
     failures,
+    job_notices,
     jobs,
     metadata,
     run_labels,
@@ -57,6 +58,13 @@ def paper_sessions(connection: Connection) -> None:
     metadata.create_all(connection, tables=list(PAPER_TABLES))
 
 
+def notices_of_jobs(connection: Connection) -> None:
+    # Jobs of before have ended without a notice, and nobody is told of them.
+    if not any(column["name"] == "tool" for column in inspect(connection).get_columns(jobs.name)):
+        connection.execute(text("ALTER TABLE jobs ADD COLUMN tool TEXT"))
+    metadata.create_all(connection, tables=[job_notices])
+
+
 MIGRATIONS: tuple[Migration, ...] = (
     runs_and_jobs,
     trial_ledger,
@@ -65,6 +73,7 @@ MIGRATIONS: tuple[Migration, ...] = (
     code_shapes,
     strategy_shapes,
     paper_sessions,
+    notices_of_jobs,
 )
 
 

@@ -74,8 +74,23 @@ jobs = Table(
     Column("log_tail", Words(), nullable=False, default=""),
     Column("request", Words(), nullable=False),
     Column("result", Words()),
+    Column("tool", Words()),
     Index("ix_jobs_newest", "created_at", "seq"),
     Index("ix_jobs_state", "state", "owner"),
+)
+
+# What the webhook of jobs is to be told. Its address may hold a secret and is not kept. Epoch milliseconds.
+job_notices = Table(
+    "job_notices",
+    metadata,
+    Column("job_seq", ForeignKey("jobs.seq", ondelete="CASCADE"), primary_key=True),
+    Column("error_code", Words()),
+    Column("noticed_at", BigInteger, nullable=False),
+    Column("attempts", Integer, nullable=False, default=0),
+    Column("next_attempt_at", BigInteger),
+    Column("delivered_at", BigInteger),
+    Column("failure", Words()),
+    Index("ix_job_notices_due", "next_attempt_at"),
 )
 
 trials = Table(

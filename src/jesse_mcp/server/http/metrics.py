@@ -10,6 +10,7 @@ from prometheus_client.registry import Collector
 
 from jesse_mcp.domain.errors import ResearchError
 from jesse_mcp.server.calls import FinishedCall
+from jesse_mcp.services.job_notices import JobNotifier
 from jesse_mcp.services.paper_sessions import PaperService
 from jesse_mcp.services.system import SystemService
 
@@ -61,6 +62,7 @@ class Metrics:
             registry=registry,
         )
         self._alerts = Gauge("jesse_mcp_paper_alerts", "Stored alerts", ["delivery"], registry=registry)
+        self._notices = Gauge("jesse_mcp_job_webhooks", "Ends of jobs", ["delivery"], registry=registry)
         self._known = Gauge("jesse_mcp_status_known", "1 when the store could be asked", registry=registry)
 
     def began(self, tool: str) -> None:  # noqa: ARG002
@@ -74,11 +76,13 @@ class Metrics:
         if call.outcome != "ok":
             self._errors.labels(tool, call.outcome).inc()
 
-    async def exposition(self, system: SystemService, paper: PaperService) -> bytes:
+    async def exposition(self, system: SystemService, paper: PaperService, notifier: JobNotifier) -> bytes:
         """Everything in Prometheus' text format."""
         try:
             await self._look(system)
             await self._look_at_paper(paper)
+            for delivery, count in (await notifier.counts()).items():
+                self._notices.labels(delivery).set(count)
             self._known.set(1)
         except ResearchError:
             # What was counted here is true without the store too.

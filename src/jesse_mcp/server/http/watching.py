@@ -33,7 +33,7 @@ def add_routes(server: FastMCP, application: Application, metrics: Metrics, *, a
         refused = _refused(request) if authenticated else None
         if refused is not None:
             return refused
-        text = await metrics.exposition(application.system, application.paper)
+        text = await metrics.exposition(application.system, application.paper, application.job_notifier)
         return Response(text, headers=_UNCACHED, media_type="text/plain; version=0.0.4; charset=utf-8")
 
 
