@@ -9,6 +9,8 @@ from typing import Annotated, Any
 import pytest
 from fastmcp import Client, FastMCP
 from fastmcp.exceptions import ToolError
+from mcp import MCPError
+from mcp.types import MISSING_REQUIRED_CLIENT_CAPABILITY
 from pydantic import BaseModel, Field
 
 from jesse_mcp.domain.errors import ErrorCode, ResearchError
@@ -81,6 +83,14 @@ async def test_unexpected_errors_are_named_logged_and_not_quoted(
     assert told["hint"]
     assert "secret" not in json.dumps(told)
     assert any(record.exc_info for record in caplog.records), "the log has the traceback"
+
+
+async def test_an_error_of_the_protocol_leaves_as_one() -> None:
+    error = MCPError(MISSING_REQUIRED_CLIENT_CAPABILITY, "needs sampling", {"requiredCapabilities": {}})
+    async with Client(raising(error)) as client:
+        with pytest.raises(MCPError) as caught:
+            await client.call_tool("tool")
+    assert (caught.value.code, caught.value.data) == (error.code, error.data)
 
 
 async def test_a_validation_error_inside_a_tool_is_not_blamed_on_the_caller() -> None:

@@ -84,10 +84,10 @@ def build_server(
             await asyncio.to_thread(audit.close)
 
     middleware: list[Middleware] = [
-        DeclarationMiddleware(),
         CallRecorder(origin, [audit, *observers]),
         ErrorMiddleware(),
         AuthorisationMiddleware(origin),
+        DeclarationMiddleware(),
     ]
     if longest_result is not None:
         middleware.append(ResultLimitMiddleware(longest_result))

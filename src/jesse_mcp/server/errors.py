@@ -9,6 +9,7 @@ from typing import Any, ParamSpec, TypeVar
 from fastmcp.exceptions import NotFoundError, ToolError, ValidationError
 from fastmcp.server.middleware import CallNext, Middleware, MiddlewareContext
 from fastmcp.tools.base import ToolResult
+from mcp import MCPError
 from mcp.types import CallToolRequestParams
 from pydantic import ValidationError as PydanticValidationError
 
@@ -46,7 +47,10 @@ def teaching(tool: Callable[P, Awaitable[R]]) -> Callable[P, Awaitable[R]]:
 
 
 class ErrorMiddleware(Middleware):
-    """Every failure of a tool call leaves as ``{code, message, hint, details}`` with ``isError`` set."""
+    """Every failure of a tool call leaves as ``{code, message, hint, details}`` with ``isError`` set.
+
+    What is said in the words of the protocol, such as that a client lacks a capability, is left to it.
+    """
 
     async def on_call_tool(
         self,
@@ -55,6 +59,8 @@ class ErrorMiddleware(Middleware):
     ) -> ToolResult:
         try:
             return await call_next(context)
+        except MCPError:
+            raise
         except ExpectedToolError as error:
             return failed(error.error)
         except (ValidationError, PydanticValidationError) as error:
