@@ -792,3 +792,16 @@ def test_a_file_of_another_kind_is_not_looked_into(tmp_path: Path) -> None:
             CandleFiles().read(path)
         assert caught.value.code is ErrorCode.INVALID_ARGUMENT
         assert "hunter2" not in str(caught.value.to_dict())
+
+
+def test_a_link_in_a_folder_is_known_by_what_it_leads_to(folder: Folder, tmp_path: Path) -> None:
+    path = days(folder, ROWS[:25])
+    (tmp_path / "credentials").write_text("password: hunter2\n")
+    (path / "1.csv").symlink_to(tmp_path / "credentials")
+    with pytest.raises(ResearchError) as caught:
+        CandleFiles().read(path)
+    assert caught.value.code is ErrorCode.INVALID_ARGUMENT
+    assert caught.value.message == "credentials does not look like a candle file"
+    (path / "1.csv").unlink()
+    (path / "1.csv").symlink_to(path / "0.csv")
+    assert len(CandleFiles().read(path).candles) == 25

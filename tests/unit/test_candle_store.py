@@ -350,6 +350,41 @@ def test_keys_cannot_leave_the_root(tmp_path: Path, trick: str, part: str) -> No
     assert list(tmp_path.rglob("*")) == []
 
 
+@pytest.mark.parametrize(
+    "linked", ["binance-spot", "binance-spot/BTC-USDT.parquet", "binance-spot/BTC-USDT.journal"]
+)
+def test_a_link_out_of_the_root_is_neither_read_nor_written(tmp_path: Path, linked: str) -> None:
+    key = KEY.model_copy(update={"exchange": "Binance Spot", "symbol": "BTC-USDT"})
+    theirs = ParquetCandleStore(tmp_path / "theirs")
+    theirs.write(key, at(0), "test")
+    theirs.append(key, at(1), "test", (START + MINUTE, START + 2 * MINUTE))
+    before = {path: path.read_bytes() for path in (tmp_path / "theirs").rglob("*") if path.is_file()}
+    (tmp_path / "root" / linked).parent.mkdir(parents=True)
+    (tmp_path / "root" / linked).symlink_to(tmp_path / "theirs" / linked)
+    store = ParquetCandleStore(tmp_path / "root")
+    assert store.summaries() == []
+    for operation in (
+        lambda: store.write(key, at(5), "test"),
+        lambda: store.append(key, at(5), "test", (START, START + 9 * MINUTE)),
+        lambda: store.read(key),
+        lambda: store.mapped(key),
+        lambda: store.delete(key),
+    ):
+        with pytest.raises(ResearchError, match="leads out of the candle folder"):
+            operation()
+    assert {path: path.read_bytes() for path in before} == before
+    assert {path for path in (tmp_path / "theirs").rglob("*") if path.is_file()} == set(before)
+
+
+def test_the_root_itself_may_be_a_link(tmp_path: Path) -> None:
+    (tmp_path / "disk").mkdir()
+    (tmp_path / "root").symlink_to(tmp_path / "disk")
+    store = ParquetCandleStore(tmp_path / "root")
+    store.write(KEY, at(0), "test")
+    assert len(store.read(KEY)) == 1
+    assert [one.symbol for one in store.summaries()] == [KEY.symbol]
+
+
 def test_a_symbol_must_be_written_as_it_is_stored(store: ParquetCandleStore) -> None:
     with refused(ErrorCode.INVALID_ARGUMENT, "symbol is 'btc/usdt'") as caught:
         store.write(SeriesKey(exchange="Binance Spot", symbol="btc/usdt"), at(0), "test")

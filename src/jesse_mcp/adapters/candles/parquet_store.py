@@ -1,5 +1,6 @@
 """One Parquet file per series, ``<root>/<exchange>/<symbol>.parquet``, and during an import a journal."""
 
+import os
 import re
 import time
 from collections.abc import Iterator, Mapping
@@ -74,7 +75,12 @@ class ParquetCandleStore:
         """
         with storage_errors("list the candle store"):
             journals = self.root.glob("[!.]*/[!.]*.journal")
-            unsaved = {path: self._settle(path) for path in (j.with_suffix(".parquet") for j in journals)}
+            paths = [
+                path
+                for path in (j.with_suffix(".parquet") for j in journals)
+                if not self._leads_outside(path)
+            ]
+            unsaved = {path: self._settle(path) for path in paths}
         return self._settled_summaries({path: kept[0] for path, kept in unsaved.items() if kept})
 
     def summary(self, key: SeriesKey) -> SeriesSummary | None:
@@ -290,7 +296,11 @@ class ParquetCandleStore:
     def _settled_summaries(self, unsaved: Mapping[Path, Description] | None = None) -> list[SeriesSummary]:
         known = dict(unsaved or {})
         with storage_errors("list the candle store"):
-            files = [path for path in self.root.glob("[!.]*/[!.]*.parquet") if path not in known]
+            files = [
+                path
+                for path in self.root.glob("[!.]*/[!.]*.parquet")
+                if path not in known and not self._leads_outside(path)
+            ]
             found = [*known.values(), *map(read_description, files)]
         summaries = [one.summary for one in found if one is not None and one.summary is not None]
         return sorted(summaries, key=lambda s: (s.exchange, s.symbol))
@@ -322,7 +332,18 @@ class ParquetCandleStore:
                 f"symbol is {key.symbol!r}",
                 hint=f"write it as {parse_symbol(key.symbol)}",
             )
-        return self.root / key.exchange.lower().replace(" ", "-") / f"{key.symbol}.parquet"
+        path = self.root / key.exchange.lower().replace(" ", "-") / f"{key.symbol}.parquet"
+        if self._leads_outside(path):
+            raise ResearchError(
+                ErrorCode.INVALID_ARGUMENT,
+                f"the candles of {key} are a link that leads out of the candle folder",
+                hint="put the files themselves there; the candle folder as a whole may be a link",
+            )
+        return path
+
+    def _leads_outside(self, path: Path) -> bool:
+        inside = os.path.join(os.path.realpath(self.root), "")  # noqa: PTH118
+        return not all(os.path.realpath(file).startswith(inside) for file in (path, journal_of(path)))
 
     @contextmanager
     def _exclusive(self, path: Path) -> Iterator[None]:

@@ -59,11 +59,7 @@ def find_files(path: Path) -> tuple[list[Path], list[str]]:
     try:
         found = path.expanduser().resolve(strict=True)
         if not found.is_dir():
-            if found.is_file() and not found.name.lower().endswith(_KNOWN):
-                raise refuse_path(
-                    f"{found.name} does not look like a candle file",
-                    f"its name must end in one of {', '.join(_KNOWN)}",
-                )
+            _check_known(found)
             return [found], []
         entries = sorted(entry for entry in found.iterdir() if not entry.name.startswith("."))
     except (OSError, ValueError, RuntimeError) as error:
@@ -82,7 +78,18 @@ def find_files(path: Path) -> tuple[list[Path], list[str]]:
             f"import a folder of candle files of one type ({known}), or one file by its path",
         )
     files = by_kind[kinds[0]]
+    for file in files:
+        # By what it leads to, as with a single file.
+        _check_known(Path(os.path.realpath(file)))
     return files, [entry.name for entry in entries if entry not in files and entry.is_file()]
+
+
+def _check_known(found: Path) -> None:
+    if found.is_file() and not found.name.lower().endswith(_KNOWN):
+        raise refuse_path(
+            f"{found.name} does not look like a candle file",
+            f"its name must end in one of {', '.join(_KNOWN)}",
+        )
 
 
 def load(path: Path, room: Room) -> Source:
