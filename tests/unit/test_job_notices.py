@@ -6,10 +6,12 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from sqlalchemy import select
 
 from jesse_mcp.adapters.storage.database import Database
 from jesse_mcp.adapters.storage.job_notices import SqlJobNotices
 from jesse_mcp.adapters.storage.jobs import SqlJobStore
+from jesse_mcp.adapters.storage.tables import job_notices
 from jesse_mcp.domain.access import LOCAL
 from jesse_mcp.domain.call_context import calling
 from jesse_mcp.domain.deliveries import Delivery, JobNotice
@@ -163,6 +165,14 @@ def test_a_claim_is_one_servers_until_it_runs_out(store: SqlJobStore, place: Pla
     assert not mine.note(claimed, claimed.model_copy(update={"next_attempt_at": None, "attempts": 1}))
     assert other.note(again, again.model_copy(update={"next_attempt_at": None, "delivered_at": NOW_MS}))
     assert other.counts() == {"waiting": 1, "delivered": 1, "given_up": 0}
+
+
+def test_what_another_server_is_claiming_is_left_to_it(postgresql: Place) -> None:
+    ended(SqlJobStore(postgresql.open(), now=lambda: NOW, noticed=True))
+    with postgresql.open().writing() as connection:
+        connection.execute(select(job_notices).with_for_update()).all()
+        assert SqlJobNotices(postgresql.open()).claim(NOW_MS, NOW_MS + 60, 10) == [], "without waiting"
+    assert len(SqlJobNotices(postgresql.open()).claim(NOW_MS, NOW_MS + 60, 10)) == 1
 
 
 async def test_of_several_servers_exactly_one_delivers_each(place: Place) -> None:
