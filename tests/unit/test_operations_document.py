@@ -8,10 +8,15 @@ from pathlib import Path
 import pytest
 import yaml
 
+from jesse_mcp.adapters.webhooks import SIGNATURE_HEADER, TIMEOUT, TIMESTAMP_HEADER
 from jesse_mcp.cli.main import build_app
 from jesse_mcp.domain.access import Scope
+from jesse_mcp.domain.deliveries import JobNotice
 from jesse_mcp.domain.errors import ErrorCode
+from jesse_mcp.domain.jobs import JobState
 from jesse_mcp.server.http.metrics import Metrics
+from jesse_mcp.services.job_notices import CLAIM_MS, OLDEST_MS
+from jesse_mcp.services.webhook_attempts import MAX_ATTEMPTS
 from jesse_mcp.settings import Settings, variable
 
 ROOT = Path(__file__).parents[2]
@@ -67,6 +72,23 @@ def test_exported_values_are_accepted(monkeypatch: pytest.MonkeyPatch) -> None:
     settings = Settings()
     assert (settings.allowed_hosts, settings.trusted_proxies) == (("desk.example.org",), ("127.0.0.1",))
     assert f"server_name {settings.allowed_hosts[0]};" in (DEPLOY / "nginx.conf").read_text()
+
+
+def test_what_the_webhook_of_jobs_is_told_and_how_often() -> None:
+    text = " ".join(TEXT[TEXT.index("## A webhook for jobs") : TEXT.index("## Logs")].split())
+    times = dict.fromkeys(("created_at", "started_at", "finished_at"), "2026-01-01T00:00:00.000Z")
+    ids = dict.fromkeys(("webhook", "job_id", "kind", "tool", "run_id", "error_code"), "x")
+    notice = JobNotice.model_validate({**ids, **times, "state": "done", "noticed_at": 0})
+    sentence = re.search(r"`POST` of JSON with (.*?)\. Arguments", text)
+    assert sentence is not None
+    assert set(re.findall(r"`(\w+)`", sentence[1])) - {*JobState, "job_get"} == set(notice.content())
+    assert {state.value for state in JobState if not state.active} <= set(re.findall(r"`(\w+)`", sentence[1]))
+    assert {SIGNATURE_HEADER, TIMESTAMP_HEADER, "Idempotency-Key"} <= set(re.findall(r"`([\w-]+)`", text))
+    assert f"2xx within {TIMEOUT:g} seconds" in text
+    assert f"{MAX_ATTEMPTS} times in all" in text
+    assert f"within {OLDEST_MS // 86_400_000} days" in text
+    assert "within a minute" in text
+    assert CLAIM_MS == 60_000
 
 
 def test_names_in_the_text_exist() -> None:
