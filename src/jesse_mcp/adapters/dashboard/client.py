@@ -17,6 +17,8 @@ from jesse_mcp.adapters.dashboard.login import Credentials, TokenHolder, refused
 _TIMEOUT = httpx2.Timeout(connect=5.0, read=60.0, write=60.0, pool=30.0)
 #: Seconds for one answer from its first byte to its last.
 _LONGEST_ANSWER = 300.0
+#: Bytes of one answer, unpacked; and of one that may take longer than usual, such as a whole series.
+_LARGEST_ANSWER, _LARGEST_FILE = 2**28, 2**30
 _LIMITS = httpx2.Limits(max_connections=16, max_keepalive_connections=8)
 _PAUSES = (0.2, 1.0)
 _TRY_AGAIN = frozenset({502, 503, 504})
@@ -161,7 +163,8 @@ class DashboardClient:
             self._own_refusal(response)
             raise refused(self._token.credentials)
         token = self._understood(path, response, end).get("auth_token")
-        if not isinstance(token, str) or not token:
+        # What no header can hold would be an error of the library, or another header.
+        if not isinstance(token, str) or not token.isascii() or not token.isprintable() or not token:
             raise failures.not_jesse(self.url, path, response, "")
         self._token.accept(token)
         return token
@@ -220,16 +223,18 @@ class DashboardClient:
         limits["read"] = limits["read"] if patience is None else patience
         built = self._http.build_request(**request, timeout=_shortened(limits, end - begun))
         response = self._http.send(built, stream=True)
-        pieces = []
+        body, largest = bytearray(), _LARGEST_ANSWER if patience is None else _LARGEST_FILE
         try:
             for piece in response.iter_bytes():
-                pieces.append(piece)
+                body += piece
+                if len(body) > largest:
+                    raise failures.too_large(self.url, built.url.path, largest)
                 if time.monotonic() > end:
                     raise httpx2.ReadTimeout("the answer came too slowly", request=built)
         finally:
             response.close()
         headers = [item for item in response.headers.multi_items() if item[0] not in _OF_THE_TRANSFER]
-        return httpx2.Response(response.status_code, headers=headers, content=b"".join(pieces), request=built)
+        return httpx2.Response(response.status_code, headers=headers, content=bytes(body), request=built)
 
     def _broken(self, path: str, error: httpx2.RequestError) -> Exception:
         reason = self._token.hidden(str(error)) or type(error).__name__
@@ -264,7 +269,7 @@ class DashboardClient:
 def _object(text: str) -> dict[str, Any] | None:
     try:
         body = json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
     return body if isinstance(body, dict) else None
 

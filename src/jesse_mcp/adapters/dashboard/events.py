@@ -18,6 +18,15 @@ CONNECT = 3.0
 _PAUSE = 1.0
 #: More than this a run does not fall behind: what counts is read from the API.
 _QUEUED = 1_000
+#: Bytes of one event.
+_LARGEST_EVENT = 2**26
+
+
+class _Straight(connect):
+    """Does not follow redirects: they may lead anywhere."""
+
+    def process_redirect(self, exc: Exception) -> Exception | str:
+        return exc
 
 
 @dataclass(frozen=True)
@@ -97,8 +106,8 @@ class EventStream:
         # The address holds the token: whatever goes wrong, its text goes nowhere.
         url = await asyncio.to_thread(self._client.websocket_url)
         proxy: Literal[True] | None = None if self._client.is_local else True
-        async with connect(
-            url, open_timeout=CONNECT, close_timeout=1.0, max_size=None, proxy=proxy
+        async with _Straight(
+            url, open_timeout=CONNECT, close_timeout=1.0, max_size=_LARGEST_EVENT, proxy=proxy
         ) as socket:
             self.connected.set()
             try:
@@ -116,7 +125,7 @@ class EventStream:
             body = json.loads(message)
             subscription = self._subscriptions.get(body["id"])
             name = str(body["event"]).removeprefix("backtest.")
-        except (ValueError, KeyError, TypeError):
+        except (ValueError, KeyError, TypeError, RecursionError):
             return
         if subscription is not None:
             with suppress(asyncio.QueueFull):

@@ -80,8 +80,7 @@ def not_jesse(url: str, path: str, response: httpx2.Response, body: str) -> Rese
     said = f"status {response.status_code} and {kind}"
     if response.is_redirect:
         # Never followed: it would carry the token wherever it is told to.
-        target = httpx2.URL(response.headers["location"])
-        said = f"a redirect (status {response.status_code}) to {target.copy_with(query=None, fragment=None)}"
+        said = f"a redirect (status {response.status_code}) to {_target(response)}"
         hint = (
             "give the final address as JESSE_URL: redirects are not followed, to keep the token from others"
         )
@@ -92,6 +91,25 @@ def not_jesse(url: str, path: str, response: httpx2.Response, body: str) -> Rese
         f"{url} answered {path} with {said}, which is not Jesse's API",
         hint=hint,
         details={**details, "body": body[:_SHOWN]},
+    )
+
+
+def _target(response: httpx2.Response) -> str:
+    """Where a redirect leads, without what may be a secret in it."""
+    try:
+        target = httpx2.URL(response.headers["location"])
+        return str(target.copy_with(query=None, fragment=None, userinfo=b""))
+    except (KeyError, httpx2.InvalidURL):
+        return "nowhere"
+
+
+def too_large(url: str, path: str, limit: int) -> ResearchError:
+    """An answer that no run and no series of candles needs, or that never ends."""
+    return ResearchError(
+        ErrorCode.JESSE_UNRECOGNISED,
+        f"{url} answered {path} with more than {limit:,} bytes, and was not read any further",
+        hint="see whether JESSE_URL is Jesse's dashboard; if it is, ask for less at a time",
+        details={"url": url, "path": path},
     )
 
 
