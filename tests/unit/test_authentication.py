@@ -33,6 +33,12 @@ GOOD = "g" * 32
 
 class Keys(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
+        if self.path == "/moved":
+            self.send_response(302)
+            self.send_header("Location", "/keys")
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+            return
         body = json.dumps({"keys": [KEY.as_dict(private=False)]}).encode()
         self.send_response(200)
         self.send_header("Content-Length", str(len(body)))
@@ -116,7 +122,33 @@ def critical() -> str:
     return f"{body}.{part(signature)}"
 
 
+def by_hand(header: bytes | dict[str, Any], key: Any = OTHER_KEY) -> str:
+    """Well signed by ``key``; libraries refuse to write such a header."""
+    body = f"{part(header)}.{part(claims(scope='admin'))}"
+    signature = key.private_key.sign(body.encode(), padding.PKCS1v15(), hashes.SHA256())
+    return f"{body}.{part(signature)}"
+
+
 BAD: dict[str, Callable[[], str]] = {
+    "a key in the header": lambda: by_hand(
+        {"alg": "RS256", "kid": "one", "jwk": OTHER_KEY.as_dict(private=False)}
+    ),
+    "a key somewhere else": lambda: by_hand(
+        {"alg": "RS256", "kid": "one", "jku": "http://127.0.0.1:9/keys", "x5u": "file:///etc/hostname"}
+    ),
+    "no name of a key": lambda: by_hand({"alg": "RS256"}),
+    "a path as name of a key": lambda: by_hand({"alg": "RS256", "kid": "../../../../dev/null"}),
+    "a query as name of a key": lambda: by_hand({"alg": "RS256", "kid": "x' UNION SELECT 'one"}),
+    "a list as name of a key": lambda: by_hand({"alg": "RS256", "kid": ["one"]}),
+    "an object as name of a key": lambda: by_hand({"alg": "RS256", "kid": {"one": 1}}),
+    "another default": lambda: by_hand({"alg": "RS256", "kid": "_default"}),
+    "no signature": lambda: f"{signed().rpartition('.')[0]}.",
+    "a deep header": lambda: by_hand(b"[" * 5_000),
+    "a deep claim": lambda: f"{part({'alg': 'RS256', 'kid': 'one'})}.{part(b'[' * 5_000)}.{part(b'x')}",
+    "a long number": lambda: by_hand(b'{"alg":"RS256","kid":' + b"1" * 5_000 + b"}"),
+    "no object": lambda: by_hand(b"[1]"),
+    "twice an algorithm": lambda: by_hand(b'{"alg":"RS256","kid":"one","alg":"none"}'),
+    "not base64": lambda: "@@@@.@@@@.@@@@",
     "another key": lambda: signed(OTHER_KEY),
     "unknown key": lambda: signed(header={"kid": "two"}),
     "alg none": lambda: unsigned("none"),
@@ -133,6 +165,7 @@ BAD: dict[str, Callable[[], str]] = {
     "expired": lambda: signed(exp=int(time.time()) - 1),
     "never expires": lambda: signed(exp=None),
     "expires some day": lambda: signed(exp="tomorrow"),
+    "expires in infinity": lambda: signed(exp=float("inf")),
     "not yet": lambda: signed(nbf=int(time.time()) + 600),
     "odd begin": lambda: signed(nbf="now"),
     "critical header": critical,
@@ -176,6 +209,29 @@ async def test_a_token_of_ours_beside(settings: Settings) -> None:
 async def test_keys_nobody_serves_open_nothing(settings: Settings) -> None:
     nowhere = settings.model_copy(update={"jwt_jwks_url": "http://127.0.0.1:9/keys"})
     assert await verifier(nowhere).verify_token(signed()) is None
+
+
+async def test_keys_are_not_fetched_from_where_a_redirect_leads(settings: Settings, jwks_url: str) -> None:
+    moved = settings.model_copy(update={"jwt_jwks_url": jwks_url.replace("/keys", "/moved")})
+    assert await verifier(moved).verify_token(signed()) is None
+
+
+async def test_made_up_names_of_keys_are_not_asked_for_each_time(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[str] = []
+    real = Keys.do_GET
+
+    def counted(handler: Keys) -> None:
+        asked.append(handler.path)
+        real(handler)
+
+    monkeypatch.setattr(Keys, "do_GET", counted)
+    bearer = verifier(settings)
+    for number in range(20):
+        assert await bearer.verify_token(by_hand({"alg": "RS256", "kid": f"made-up-{number}"})) is None
+    assert len(asked) == 1
+    assert await bearer.verify_token(signed()) is not None
 
 
 def test_without_a_request_there_is_nobody() -> None:
