@@ -12,7 +12,7 @@ from debian_programs import Program, UnavailableError, program
 from jesse_host import JesseHost, running_jesse
 from jesse_mcp.adapters.embedded.provision import install
 from jesse_mcp.adapters.storage.database import Database
-from jesse_mcp.server.log_output import QUIETENED
+from jesse_mcp.server.log_output import DISCREET, QUIETENED
 from jesse_mcp.settings import Settings
 from postgres_host import Place, PostgresHost, running_postgres
 
@@ -32,7 +32,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 @pytest.fixture(autouse=True)
 def _logging_as_before() -> Iterator[None]:
     """How a test sets up a server's log is not there for the next one."""
-    loggers = [logging.getLogger(name) for name in ("", "fastmcp", *QUIETENED)]
+    loggers = [logging.getLogger(name) for name in ("", *DISCREET, *QUIETENED)]
     before = [(each, each.level, each.propagate) for each in loggers]
     yield
     for each, level, propagate in before:

@@ -2,6 +2,7 @@
 
 import json
 import logging
+import re
 import sys
 from collections.abc import Callable
 from logging.handlers import QueueHandler
@@ -14,6 +15,11 @@ from jesse_mcp.settings import Settings
 
 #: Loggers that write a line for every request.
 QUIETENED = ("httpx2", "mcp.server.streamable_http")
+#: Loggers that write, at DEBUG, all that is sent and answered: strategies, and addresses that let whoever
+#: knows them write there.
+DISCREET = ("fastmcp", "mcp", "sse_starlette")
+#: What ends a line or moves a terminal, except the line ends of tracebacks.
+_CONTROLS = re.compile("[\x00-\x09\x0b-\x1f\x7f-\x9f\u2028\u2029]")
 
 
 def set_up_logging(settings: Settings) -> Callable[[], None]:
@@ -35,13 +41,14 @@ def set_up_logging(settings: Settings) -> Callable[[], None]:
         handlers.append(queued)
         file.start()
     logging.basicConfig(level=settings.log_level, handlers=handlers)
-    if settings.log_level != "DEBUG":
-        for name in QUIETENED:
-            logging.getLogger(name).setLevel(logging.WARNING)
     framework = logging.getLogger("fastmcp")
     framework.handlers.clear()
     framework.propagate = True
-    framework.setLevel(logging.NOTSET)
+    for name in DISCREET:
+        logging.getLogger(name).setLevel(logging.INFO if settings.log_level == "DEBUG" else logging.NOTSET)
+    if settings.log_level != "DEBUG":
+        for name in QUIETENED:
+            logging.getLogger(name).setLevel(logging.WARNING)
     return _nothing if file is None else file.close
 
 
@@ -55,10 +62,10 @@ def _formatter(settings: Settings) -> logging.Formatter:
 
 
 class SecretFreeFormatter(logging.Formatter):
-    """A line of text, with stars in place of secrets.
+    """A line of text, with stars in place of secrets; lines of a traceback are indented below it.
 
     Some of Jesse's routes want the token in the address, and the libraries that fetch and connect log
-    addresses.
+    addresses. A message may hold what a client has sent: no line end in it begins a line of the log.
     """
 
     def __init__(self, mask: SecretMask) -> None:
@@ -66,7 +73,14 @@ class SecretFreeFormatter(logging.Formatter):
         self._mask = mask
 
     def format(self, record: logging.LogRecord) -> str:
-        return self._mask(super().format(record))
+        return _CONTROLS.sub(_spelled, self._mask(super().format(record))).replace("\n", "\n\t")
+
+    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802  (the library's)
+        return super().formatMessage(record).replace("\n", "\\n")
+
+
+def _spelled(found: re.Match[str]) -> str:
+    return ascii(found[0])[1:-1]
 
 
 class JsonFormatter(logging.Formatter):

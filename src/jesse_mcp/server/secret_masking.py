@@ -12,16 +12,20 @@ from jesse_mcp.settings import Settings
 STARS = "**********"
 #: A part of an address that is shorter is no secret, and may be a part of any word.
 _SHORTEST_REST = 8
+#: Each reads a text once, however it is made up: what a client sends is looked through while others wait. So
+#: one begins where a word does, or does not give back what it has taken.
 _PATTERNS = (
     re.compile(rf"{TOKEN_PREFIX}[A-Za-z0-9_-]{{16,}}"),
-    # A JWT begins with the base64 of {" and has three parts.
-    re.compile(r"eyJ[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]*"),
     re.compile(r"(?<=bearer )[^\s'\",;]{8,}", re.IGNORECASE),
     # The password of an address: between the first colon and the at sign.
     re.compile(r"(?<=://)[^\s/@:'\"]*:[^\s/@'\"]+(?=@)"),
 )
+#: A JWT begins with the base64 of {" and has three parts; the end of a word may stand before it: %22eyJ.
+_JWT = re.compile(
+    r"(?<![A-Za-z0-9_-])((?:(?!eyJ)[A-Za-z0-9_-])*+)eyJ[A-Za-z0-9_-]{8,}+\.[A-Za-z0-9_-]++\.[A-Za-z0-9_-]*"
+)
 _HEADER = re.compile(
-    r"((?:proxy-)?authorization['\"]?\s*[:,=]\s*(?:b?['\"])?)(?:basic|digest|bearer)?\s*[^\s'\",;]+",
+    r"((?:proxy-)?authorization['\"]?\s*+[:,=]\s*+(?:b?['\"])?)(?:basic|digest|bearer)?\s*+[^\s'\",;]+",
     re.IGNORECASE,
 )
 
@@ -40,6 +44,7 @@ class SecretMask:
         for secret in self._secrets:
             text = text.replace(secret, STARS)
         text = _HEADER.sub(rf"\1{STARS}", text)
+        text = _JWT.sub(rf"\1{STARS}", text)
         for pattern in _PATTERNS:
             text = pattern.sub(STARS, text)
         return text
@@ -58,6 +63,9 @@ def secrets_of(settings: Settings) -> tuple[str, ...]:
         given += [entry.split(":", 2)[-1] for entry in settings.tokens.get_secret_value().split()]
     if settings.database_url is not None:
         given.append(unquote(urlsplit(settings.database_url.get_secret_value()).password or ""))
+    for headers in (settings.otel_exporter_otlp_headers, settings.otel_exporter_otlp_traces_headers):
+        pairs = [] if headers is None else headers.get_secret_value().split(",")
+        given += [part.strip() for pair in pairs for part in (pair, unquote(pair.partition("=")[2]))]
     if settings.jobs_webhook is not None:
         # What is connected to is an address, so logs may have the rest alone.
         address = urlsplit(settings.jobs_webhook.get_secret_value())
