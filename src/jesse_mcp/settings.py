@@ -203,7 +203,9 @@ class Settings(BaseSettings):
     max_queued_jobs: int = Field(default=100, ge=1, description="waiting jobs of all clients")
     max_request_bytes: int = Field(default=2**22, ge=1024, le=2**22, description="longest request over HTTP")
     request_timeout: float = Field(
-        default=30.0, gt=0, description="seconds a client may take to send a request over HTTP"
+        default=30.0,
+        gt=0,
+        description="seconds a client may take to send a request over HTTP, or leave an answer unread",
     )
     max_result_bytes: int = Field(default=2**20, ge=10_000, description="longest answer over HTTP")
     min_free_disk_mb: int = Field(

@@ -57,7 +57,7 @@ async def serve(
         if given:
             raise _invalid(f"{option} means nothing on stdio", "add --transport http, or leave it out")
 
-    from jesse_mcp.composition import Application
+    from jesse_mcp.composition import Application, open_traces
     from jesse_mcp.server.assembly import build_server
     from jesse_mcp.server.http.asgi import THREADS
     from jesse_mcp.server.log_output import set_up_logging
@@ -66,7 +66,7 @@ async def serve(
     # After the framework is loaded, which sets up logging of its own.
     close_log = set_up_logging(settings)
     try:
-        await _serve_stdio(build_server(Application(settings)))
+        await _serve_stdio(build_server(Application(settings, open_traces(settings))))
     finally:
         await asyncio.to_thread(close_log)
 
@@ -213,7 +213,7 @@ def _listener(settings: Settings, alone: bool) -> socket.socket:
     address = "127.0.0.1" if host == "localhost" else host
     family = socket.AF_INET6 if ":" in address else socket.AF_INET
     try:
-        return socket.create_server((address, port), family=family)
+        return _patient_for(settings.request_timeout, socket.create_server((address, port), family=family))
     except OSError as error:
         # The name of a host that nobody knows has numbers of its own.
         unknown = isinstance(error, socket.gaierror)
@@ -222,6 +222,17 @@ def _listener(settings: Settings, alone: bool) -> socket.socket:
             f"cannot listen on {host} port {port}: {reason}",
             "give another --port, or 0 for a free one",
         ) from error
+
+
+def _patient_for(seconds: float, listener: socket.socket) -> socket.socket:
+    """``listener``, whose connections end when the other side takes nothing of an answer for ``seconds``.
+
+    Only the kernel knows that. Where it is not Linux such a connection lasts as long as its client.
+    """
+    if hasattr(socket, "TCP_USER_TIMEOUT"):
+        # Connections inherit it.
+        listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, max(1, round(seconds * 1000)))
+    return listener
 
 
 def _is_loopback(host: str) -> bool:
