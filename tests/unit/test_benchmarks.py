@@ -114,3 +114,53 @@ def test_figures_are_put_between_the_marks_and_nowhere_else(report: ModuleType) 
 def test_the_readme_has_a_place_for_the_figures(report: ModuleType) -> None:
     document = (ROOT / "benchmarks" / "README.md").read_text(encoding="utf-8")
     assert "new" in report.replaced(document, "new")
+
+
+def test_failed_checks_count_unless_they_need_what_only_the_suite_has(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.syspath_prepend(str(ROOT))
+    from benchmarks.conformance_command import failures
+    from benchmarks.conformance_scenarios import run_suite
+
+    def check(name: str, status: str) -> dict[str, str]:
+        return {"id": name, "status": status, "description": f"{name} happens"}
+
+    excused = "sep-2575-missing-capability-http-400"
+    reports = {
+        "ping": [check("answers", "SUCCESS"), check("valid", "FAILURE"), check("slow", "WARNING")],
+        "server-stateless": [check(excused, "FAILURE"), check("listens", "SKIPPED")],
+        "tools-call-image": [check("image", "FAILURE")],
+    }
+    script = tmp_path / "suite.py"
+    script.write_text(
+        "import json, pathlib, sys\n"
+        "folder = pathlib.Path(sys.argv[sys.argv.index('-o') + 1])\n"
+        f"for name, checks in json.loads({json.dumps(reports)!r}).items():\n"
+        "    report = folder / f'server-{name}-2026-11-21T20-28-07-374Z' / 'checks.json'\n"
+        "    report.parent.mkdir()\n"
+        "    report.write_text(json.dumps(checks))\n"
+    )
+    found = run_suite([sys.executable, str(script)], "http://x", "2025-11-25", tmp_path / "reports")
+    assert {scenario.name for scenario in found} == set(reports)
+    assert failures(found) == ["ping: valid: valid happens"]
+    ping = next(scenario for scenario in found if scenario.name == "ping")
+    assert (ping.passed, ping.warned) == (("answers",), (("slow", "slow happens"),))
+    script.write_text("print('no server')")
+    with pytest.raises(RuntimeError, match="no server"):
+        run_suite([sys.executable, str(script)], "http://x", "2025-11-25", tmp_path / "none")
+
+
+def test_without_npm_the_reason_is_said(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.syspath_prepend(str(ROOT))
+    from benchmarks.conformance_programs import NotInstalledError, installed
+
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(NotInstalledError, match="npm"):
+        installed(tmp_path / "cache")
+    npm = tmp_path / "npm"
+    npm.write_text(f"#!{sys.executable}\nraise SystemExit('registry does not answer')\n")
+    npm.chmod(0o755)
+    with pytest.raises(NotInstalledError, match="registry does not answer"):
+        installed(tmp_path / "cache")
+    assert [path.name for path in (tmp_path / "cache" / "conformance").iterdir()] == [".lock"]
