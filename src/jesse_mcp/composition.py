@@ -30,6 +30,7 @@ from jesse_mcp.domain.exchanges import resolve_exchange
 from jesse_mcp.domain.paper import FeedName
 from jesse_mcp.ports.candle_store import CandleStore
 from jesse_mcp.ports.paper import PaperFeed
+from jesse_mcp.ports.traces import NoTraces, Traces
 from jesse_mcp.services.analysis_source import AnalysisSources
 from jesse_mcp.services.backtest_plan import BacktestPlanner
 from jesse_mcp.services.backtests import BacktestService
@@ -82,13 +83,17 @@ if TYPE_CHECKING:
 class Application:
     """Every service over one home folder. Making one touches the home folder but starts nothing.
 
+    Args:
+        traces: gets the spans of jobs and calls, and is closed with the services; see :func:`open_traces`.
+
     Raises:
         ResearchError: ``storage_failed`` when the home folder or its database cannot be used.
     """
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, traces: Traces | None = None) -> None:
         make_home(settings.home)
         self.settings = settings
+        self.traces = traces or NoTraces()
         self.catalog = load_catalog()
         self.backend = backend(settings)
         self.engine = self.backend.engine
@@ -100,7 +105,7 @@ class Application:
         self.candles = _candle_service(candle_store, self.catalog)
         self.strategies = StrategyService(strategy_store, self.catalog)
         limits = JobLimits(settings.max_jobs_per_client, settings.max_queued_jobs)
-        self.jobs = JobService(jobs, owner_id(), owner_is_dead, limits=limits)
+        self.jobs = JobService(jobs, owner_id(), owner_is_dead, limits=limits, traces=self.traces)
         self.candle_imports = CandleImportService(
             candle_store,
             self.backend.market_data,
@@ -253,6 +258,7 @@ class Application:
         await self.job_notifier.close()
         await self.backend.close()
         await asyncio.to_thread(self._database.close)
+        await self.traces.close()
 
 
 def _database(settings: Settings) -> Database:
@@ -265,6 +271,36 @@ def open_candle_service(settings: Settings) -> CandleService:
     """The candle service alone, for commands that need no engine."""
     make_home(settings.home)
     return _candle_service(backend(settings).candles, load_catalog())
+
+
+def open_traces(settings: Settings) -> Traces:
+    """Where a server's spans go: nowhere, unless the environment names a collector of OpenTelemetry.
+
+    Raises:
+        ResearchError: ``capability_missing`` when the libraries that send them are not installed,
+            ``invalid_argument`` for variables that cannot be used.
+    """
+    try:
+        endpoint = settings.traces_address
+        if endpoint is None:
+            return NoTraces()
+        # An extra, which takes a while to load.
+        from jesse_mcp.adapters.otlp_traces import OtlpTraces
+
+        return OtlpTraces(endpoint)
+    except ImportError as error:
+        raise ResearchError(
+            ErrorCode.CAPABILITY_MISSING,
+            "OTEL_EXPORTER_OTLP_ENDPOINT asks for traces, and the libraries that send them are not installed",
+            hint="pip install 'jesse-mcp[traces]', or unset the variable",
+            details={"missing": error.name},
+        ) from error
+    except (ValueError, OSError) as error:
+        raise ResearchError(
+            ErrorCode.INVALID_ARGUMENT,
+            f"the variables of OpenTelemetry cannot be used: {error}",
+            hint="correct OTEL_EXPORTER_OTLP_…, or unset it: then nothing is sent",
+        ) from error
 
 
 def open_tokens(settings: Settings) -> TokenService:

@@ -94,6 +94,20 @@ def cluster_address(value: str | None) -> None:
         )
 
 
+def collector_address(general: str | None, own: str | None, protocol: str | None) -> str:
+    """Where spans go, by the rules of OpenTelemetry for its OTLP exporters."""
+    name = "OTEL_EXPORTER_OTLP_ENDPOINT" if own is None else "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT"
+    if protocol not in {None, "http/protobuf"}:
+        raise ValueError(f"OTEL_EXPORTER_OTLP_PROTOCOL is {protocol!r}, and this server speaks http/protobuf")
+    address = urlsplit(own or general or "")
+    if address.scheme not in {"http", "https"} or not address.hostname or address.port == 0:
+        raise ValueError(f"{name} is no address such as http://HOST:4318")
+    if address.username is not None or address.password is not None:
+        raise ValueError(f"{name} holds a user name: secrets belong in OTEL_EXPORTER_OTLP_HEADERS")
+    whole = address.geturl()
+    return whole if own is not None else f"{whole.rstrip('/')}/v1/traces"
+
+
 def paths(value: str | None) -> tuple[str, ...]:
     """Those of a list as in PATH."""
     return tuple(path for path in (value or "").split(os.pathsep) if path)

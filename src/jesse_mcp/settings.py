@@ -211,6 +211,36 @@ class Settings(BaseSettings):
     min_free_disk_mb: int = Field(
         default=512, ge=0, description="MiB of free disk below which /ready says no"
     )
+    otel_exporter_otlp_endpoint: str | None = Field(
+        default=None,
+        validation_alias="OTEL_EXPORTER_OTLP_ENDPOINT",
+        description="a collector of OpenTelemetry that gets spans, such as http://127.0.0.1:4318",
+    )
+    otel_exporter_otlp_traces_endpoint: str | None = Field(
+        default=None,
+        validation_alias="OTEL_EXPORTER_OTLP_TRACES_ENDPOINT",
+        description="the whole address for spans, instead of that with /v1/traces",
+    )
+    otel_exporter_otlp_protocol: str | None = Field(
+        default=None,
+        validation_alias="OTEL_EXPORTER_OTLP_PROTOCOL",
+        description="http/protobuf, the only one this server speaks",
+    )
+    otel_exporter_otlp_traces_protocol: str | None = Field(
+        default=None,
+        validation_alias="OTEL_EXPORTER_OTLP_TRACES_PROTOCOL",
+        description="the same, for spans alone",
+    )
+    otel_exporter_otlp_headers: SecretStr | None = Field(
+        default=None,
+        validation_alias="OTEL_EXPORTER_OTLP_HEADERS",
+        description="NAME=VALUE that the collector asks for, by commas",
+    )
+    otel_exporter_otlp_traces_headers: SecretStr | None = Field(
+        default=None,
+        validation_alias="OTEL_EXPORTER_OTLP_TRACES_HEADERS",
+        description="the same, for spans alone",
+    )
 
     @field_validator("log_level", mode="before")
     @classmethod
@@ -337,6 +367,16 @@ class Settings(BaseSettings):
         return setting_values.paths(self.strategy_reads)
 
     @property
+    def traces_address(self) -> str | None:
+        """Where spans go; raises ValueError. Only where it is used: other programs read these too."""
+        general, own = self.otel_exporter_otlp_endpoint, self.otel_exporter_otlp_traces_endpoint
+        if general is None and own is None:
+            return None
+        return setting_values.collector_address(
+            general, own, self.otel_exporter_otlp_traces_protocol or self.otel_exporter_otlp_protocol
+        )
+
+    @property
     def uses_dashboard(self) -> bool:
         return self.engine == "dashboard" or (self.engine == "auto" and self.jesse_url is not None)
 
@@ -348,7 +388,7 @@ class Settings(BaseSettings):
 
 def variable(name: str) -> str:
     """The environment variable of a setting."""
-    of_others = name.lower().startswith(("jesse_", "rate_limit_")) or name.lower() in {
+    of_others = name.lower().startswith(("jesse_", "rate_limit_", "otel_")) or name.lower() in {
         "ray_address",
         "log_format",
     }

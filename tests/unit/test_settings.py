@@ -9,7 +9,7 @@ from pydantic import ValidationError
 from rich.console import Console
 
 from jesse_mcp.cli import demo, doctor, main
-from jesse_mcp.cli.client_config import configuration
+from jesse_mcp.cli.client_config import client_config, configuration
 from jesse_mcp.settings import Settings, variable
 
 SECRET = "sentinel-51c0-of-some-length"  # noqa: S105  (a value to look for)
@@ -31,6 +31,7 @@ def secrets(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("JESSE_MCP_DATABASE_URL", RECORDS)
     monkeypatch.setenv("JESSE_MCP_WEBHOOK_SECRET", SECRET)
     monkeypatch.setenv("JESSE_MCP_JOBS_WEBHOOK", f"https://hooks.example.org/{SECRET}")
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_HEADERS", f"authorization=Bearer%20{SECRET}")
 
 
 JWT = {
@@ -88,6 +89,12 @@ VALUES: dict[str, tuple[str, Any]] = {
     "request_timeout": ("1.5", 1.5),
     "max_result_bytes": ("20000", 20_000),
     "min_free_disk_mb": ("0", 0),
+    "otel_exporter_otlp_endpoint": ("http://127.0.0.1:4318", "http://127.0.0.1:4318"),
+    "otel_exporter_otlp_traces_endpoint": ("http://127.0.0.1:4318/x", "http://127.0.0.1:4318/x"),
+    "otel_exporter_otlp_protocol": ("http/protobuf", "http/protobuf"),
+    "otel_exporter_otlp_traces_protocol": ("http/protobuf", "http/protobuf"),
+    "otel_exporter_otlp_headers": (f"key={SECRET}", f"key={SECRET}"),
+    "otel_exporter_otlp_traces_headers": (f"key={SECRET}", f"key={SECRET}"),
 }
 
 
@@ -317,6 +324,15 @@ def carried(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setenv("JESSE_URL", ADDRESS)
     client: str = request.param
     return client
+
+
+@pytest.mark.usefixtures("secrets")
+def test_what_a_client_configuration_leaves_out_is_said(capsys: pytest.CaptureFixture[str]) -> None:
+    client_config("generic")
+    said = capsys.readouterr().err
+    assert SECRET not in said
+    assert "JESSE_MCP_JOBS_WEBHOOK is left out: name a file in JESSE_MCP_JOBS_WEBHOOK_FILE" in said
+    assert "OTEL_EXPORTER_OTLP_HEADERS is left out: add it there" in said
 
 
 @pytest.mark.usefixtures("secrets")

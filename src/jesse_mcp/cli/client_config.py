@@ -40,7 +40,9 @@ def client_config(client: Client = "generic") -> None:
         json.dumps(configuration(client, settings), indent=2), highlight=False, markup=False
     )
     for name in _left_out(settings):
-        notes.print(f"{name} is left out: name a file in {name}_FILE, readable by you only, or add it there")
+        file = f"name a file in {variable(name)}_FILE, readable by you only, or "
+        way = file if f"{name}_file" in Settings.model_fields else ""
+        notes.print(f"{variable(name)} is left out: {way}add it there")
 
 
 def configuration(client: Client, settings: Settings) -> dict[str, Any]:
@@ -68,7 +70,7 @@ def _secrets(settings: Settings) -> list[str]:
 def _left_out(settings: Settings) -> list[str]:
     """Secrets that came by their variable: a configuration file is no place for them."""
     return [
-        variable(name)
+        name
         for name in _secrets(settings)
-        if name not in HTTP_ONLY and getattr(settings, f"{name}_file") is None
+        if name not in HTTP_ONLY and getattr(settings, f"{name}_file", None) is None
     ]

@@ -84,7 +84,7 @@ def build_server(
             await asyncio.to_thread(audit.close)
 
     middleware: list[Middleware] = [
-        CallRecorder(origin, [audit, *observers]),
+        CallRecorder(origin, [audit, *observers], application.traces),
         ErrorMiddleware(),
         AuthorisationMiddleware(origin),
         DeclarationMiddleware(),

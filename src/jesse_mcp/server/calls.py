@@ -3,6 +3,7 @@
 import asyncio
 import time
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -72,12 +73,25 @@ class CallObserver(Protocol):
     def ended(self, call: FinishedCall) -> None: ...
 
 
+class CallSpan(Protocol):
+    """A call in somebody's trace."""
+
+    def tell(self, failure: str | None, **facts: str | None) -> None: ...
+
+
+class CallTraces(Protocol):
+    """Makes a span of a call, the current one within it."""
+
+    def call(self, tool: str) -> AbstractContextManager[CallSpan]: ...
+
+
 class CallRecorder(Middleware):
     """Outermost: nothing of a call happens before its caller is known, or goes unrecorded."""
 
-    def __init__(self, origin: OriginLookup, observers: Sequence[CallObserver]) -> None:
+    def __init__(self, origin: OriginLookup, observers: Sequence[CallObserver], traces: CallTraces) -> None:
         self._origin = origin
         self._observers = observers
+        self._traces = traces
 
     async def on_call_tool(
         self,
@@ -95,31 +109,40 @@ class CallRecorder(Middleware):
         known_tool = server is not None and await server.fastmcp.get_tool(tool) is not None
         for observer in self._observers:
             observer.began(tool)
-        try:
-            with calling(origin.caller, origin.request_id, tool):
-                result = await call_next(context)
-            answer = result.structured_content
-            outcome = _outcome(result)
-        except asyncio.CancelledError:
-            outcome = "cancelled"
-            raise
-        finally:
-            call = FinishedCall(
-                client=origin.caller.name,
-                address=origin.address,
-                request_id=origin.request_id,
-                tool=tool,
-                known_tool=known_tool,
-                arguments=context.message.arguments or {},
-                outcome=outcome,
-                started_at=started_at,
-                seconds=time.perf_counter() - start,
-                job_id=_found(answer, "job_id"),
-                run_id=_found(answer, "run_id"),
-            )
-            for observer in self._observers:
-                observer.ended(call)
+        # Of a tool that does not exist, the name is whatever somebody sent.
+        with self._traces.call(tool if known_tool else "unknown") as span:
+            try:
+                with calling(origin.caller, origin.request_id, tool):
+                    result = await call_next(context)
+                answer = result.structured_content
+                outcome = _outcome(result)
+            except asyncio.CancelledError:
+                outcome = "cancelled"
+                raise
+            finally:
+                call = FinishedCall(
+                    client=origin.caller.name,
+                    address=origin.address,
+                    request_id=origin.request_id,
+                    tool=tool,
+                    known_tool=known_tool,
+                    arguments=context.message.arguments or {},
+                    outcome=outcome,
+                    started_at=started_at,
+                    seconds=time.perf_counter() - start,
+                    job_id=_found(answer, "job_id"),
+                    run_id=_found(answer, "run_id"),
+                )
+                _tell(span, call)
+                for observer in self._observers:
+                    observer.ended(call)
         return result
+
+
+def _tell(span: CallSpan, call: FinishedCall) -> None:
+    facts = {"client": call.client, "request_id": call.request_id, "outcome": call.outcome}
+    failure = None if call.outcome == "ok" else call.outcome
+    span.tell(failure, **facts, job_id=call.job_id, run_id=call.run_id)
 
 
 def _outcome(result: ToolResult) -> str:

@@ -9,10 +9,11 @@ from collections.abc import Awaitable, Callable, Coroutine
 from contextlib import suppress
 from typing import Any, TypeVar
 
-from jesse_mcp.domain.call_context import current_caller
+from jesse_mcp.domain.call_context import current_caller, current_request, current_tool
 from jesse_mcp.domain.errors import ErrorCode, ResearchError
 from jesse_mcp.domain.jobs import Job, JobState
 from jesse_mcp.ports.records import JobStore
+from jesse_mcp.ports.traces import NoTraces, Traces
 from jesse_mcp.services.job_limits import JobLimits
 from jesse_mcp.services.lease_watch import LeaseWatch
 from jesse_mcp.services.own_job import JobReporter, OwnJob, Stop, Work
@@ -43,6 +44,7 @@ class JobService:
         heartbeat_seconds: between renewals, and between looks for cancel requests of other processes.
         now: the clock, epoch seconds.
         limits: how many jobs a client may have active here; ``None``: any number.
+        traces: gets a span for every job of this process.
     """
 
     def __init__(
@@ -55,8 +57,10 @@ class JobService:
         heartbeat_seconds: float = 2,
         now: Callable[[], float] = time.time,
         limits: JobLimits | None = None,
+        traces: Traces | None = None,
     ) -> None:
         self._store = store
+        self._traces = traces or NoTraces()
         self._limits = limits
         self._owner = owner
         self._watch = LeaseWatch(owner, owner_is_dead, lease_seconds)
@@ -258,7 +262,13 @@ class JobService:
         return job, own
 
     async def _see_through(self, own: OwnJob) -> None:
-        await own.run()
+        asked, tool, client = current_request.get(), current_tool.get(), own.caller.name
+        with self._traces.job(own.job.kind) as span:
+            await own.run()
+            job = own.job
+            failure = None if job.error is None else str(job.error["code"])
+            facts = {"job_id": job.job_id, "run_id": job.run_id, "state": job.state.value}
+            span.tell(failure, **facts, request_id=asked, tool=tool, client=client)
         self._forget(own)
 
     def _forget(self, own: OwnJob) -> None:

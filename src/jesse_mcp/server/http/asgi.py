@@ -56,7 +56,7 @@ class AsgiApplication:
         settings = Settings() if self._settings is None else self._settings
         asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(THREADS))
 
-        from jesse_mcp.composition import Application, open_tokens
+        from jesse_mcp.composition import Application, open_tokens, open_traces
         from jesse_mcp.server.http.application import build_http_application
         from jesse_mcp.server.log_output import set_up_logging
 
@@ -64,7 +64,7 @@ class AsgiApplication:
         stack.push_async_callback(asyncio.to_thread, set_up_logging(settings))
         tokens = open_tokens(settings)
         check_reach(settings, tokens, this_machine_only=self._this_machine_only)
-        web = build_http_application(Application(settings), tokens)
+        web = build_http_application(Application(settings, open_traces(settings)), tokens)
         await stack.enter_async_context(web.lifespan)
         return web.app
 
