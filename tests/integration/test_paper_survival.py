@@ -16,7 +16,6 @@ import pytest
 
 from jesse_mcp.adapters.storage.database import Database
 from jesse_mcp.adapters.storage.paper import SqlPaperStore
-from jesse_mcp.adapters.storage.runs import SqlRunStore
 from jesse_mcp.domain.errors import ResearchError
 from jesse_mcp.domain.paper import PaperStatus
 from mcp_desk import (
@@ -30,6 +29,7 @@ from mcp_desk import (
     strategy,
     wait_until,
 )
+from paper_results import facts
 
 pytestmark = pytest.mark.timeout(400)
 
@@ -136,23 +136,12 @@ def ended(home: Home, name: str) -> None:
     assert session.status is PaperStatus.FINISHED, session.error
 
 
-def facts(home: Home, name: str) -> dict[str, Any]:
-    """Everything a disturbance must not change."""
-    store = home.store
-    session = store.get(name)
+def _facts(home: Home, name: str) -> dict[str, Any]:
     database = Database.at(home.folder / "home" / "research.sqlite")
-    run = SqlRunStore(database).get(str(session.run_id))
-    database.close()
-    return {
-        "place": session.place,
-        "trades": store.trades(name),
-        "equity": store.equity(name).tolist(),
-        "daily": store.daily(name),
-        "alerts": [one.alert for one in store.alerts(name, 1000)],
-        "outcome": run.outcome.model_dump(exclude={"timings", "log_tail", "engine"}),
-        "candles": run.candle_hashes,
-        "log": session.log_tail,
-    }
+    try:
+        return facts(database, name)
+    finally:
+        database.close()
 
 
 def test_a_session_that_is_killed_twenty_times_is_the_undisturbed_one(home: Home) -> None:
@@ -178,7 +167,7 @@ def test_a_session_that_is_killed_twenty_times_is_the_undisturbed_one(home: Home
             home.serve()
     ended(home, "mine")
     assert disturbed == len(MOMENTS), "every moment was within the session"
-    assert facts(home, "mine") == facts(home, "reference")
+    assert _facts(home, "mine") == _facts(home, "reference")
     kinds = {event.kind for event in home.store.events("mine", 100)}
     assert kinds >= {"crash", "taken_up"}
 
