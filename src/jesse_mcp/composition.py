@@ -180,7 +180,7 @@ class Application:
             self._database.name,
         )
         self.readiness = ReadinessService(
-            self.engine, settings.home, self._check_store, settings.min_free_disk_mb
+            self.engine, settings.home, settings.cache, self._check_store, settings.min_free_disk_mb
         )
         webhooks = HttpWebhooks(
             settings.webhook_secret, allow_private=settings.webhook_allow_private, now=time.time

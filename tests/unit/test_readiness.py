@@ -36,7 +36,7 @@ def service(
         if store is not None:
             raise store
 
-    return ReadinessService(cast(BacktestEngine, engine), folder, check, free)
+    return ReadinessService(cast(BacktestEngine, engine), folder, folder / "not there yet", check, free)
 
 
 async def test_ready(tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """Turns what a worker said, or how it died, into an outcome or an error."""
 
+import errno
 import signal
 from typing import Any
 
@@ -10,6 +11,8 @@ from jesse_mcp.domain.errors import ErrorCode, ResearchError
 _LOG_IN_ERROR = 4000
 # The exit status of a worker whose answer did not go out.
 _CANNOT_ANSWER = 70
+# How an OSError for want of space begins.
+_NO_SPACE = tuple(f"[Errno {number}]" for number in (errno.ENOSPC, errno.EDQUOT))
 # Last words of Rust and of C++.
 _OUT_OF_MEMORY = ("memory allocation of", "std::bad_alloc")
 
@@ -46,6 +49,8 @@ def failure(message: dict[str, Any], log: str, memory_mb: int) -> ResearchError:
     }
     if message["kind"] == "memory":
         return memory_limit(memory_mb, details)
+    if message["type"] == "OSError" and message["message"].startswith(_NO_SPACE):
+        return no_space("the run had no disk space left", details)
     text = f": {message['message']}" if message["message"] else ""
     hint = "the traceback in details names the line; correct it with strategy_write and run again"
     if message["type"] == "PermissionError":
@@ -57,6 +62,16 @@ def failure(message: dict[str, Any], log: str, memory_mb: int) -> ResearchError:
         ErrorCode.STRATEGY_RAISED,
         f"the strategy raised {message['type']}{text}",
         hint=hint,
+        details=details,
+    )
+
+
+def no_space(message: str, details: dict[str, object] | None = None) -> ResearchError:
+    """The error for whatever the engine could not write."""
+    return ResearchError(
+        ErrorCode.STORAGE_FAILED,
+        message,
+        hint="free disk space where JESSE_MCP_CACHE is, then repeat the call",
         details=details,
     )
 

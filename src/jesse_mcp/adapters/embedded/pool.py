@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from jesse_mcp.adapters.embedded.environment import EngineEnvironment
+from jesse_mcp.adapters.embedded.outcomes import no_space
 from jesse_mcp.adapters.embedded.scratch import ScratchFolder
 from jesse_mcp.adapters.embedded.template_process import TemplateProcess
 from jesse_mcp.adapters.embedded.worker_process import Exit, Worker
@@ -174,6 +175,13 @@ class WorkerPool:
         return self._template
 
     async def _new_scratch(self) -> ScratchFolder:
+        try:
+            return await self._made_scratch()
+        except OSError as error:
+            reason = error.strerror or type(error).__name__
+            raise no_space(f"the engine has no place for its files: {reason}") from error
+
+    async def _made_scratch(self) -> ScratchFolder:
         making = asyncio.create_task(asyncio.to_thread(ScratchFolder.create, self._cache))
         try:
             # Shielded: a thread goes on when it is no longer waited for.
