@@ -225,6 +225,17 @@ def test_listings_filter_and_count(store: SqlJobStore) -> None:
     assert ids(JobState.LOST) == []
 
 
+def test_jobs_are_counted_by_state(store: SqlJobStore) -> None:
+    assert store.counts() == dict.fromkeys(JobState, 0)
+    done, running, _ = (create(store) for _ in range(3))
+    store.finish(done, JobState.DONE)
+    store.start(running)
+    expected = dict.fromkeys(JobState, 0) | dict.fromkeys(
+        (JobState.DONE, JobState.RUNNING, JobState.QUEUED), 1
+    )
+    assert store.counts() == expected
+
+
 def test_pages_do_not_overlap_when_every_job_has_the_same_time(store: SqlJobStore) -> None:
     created = [create(store) for _ in range(13)]
     pages = [store.page(limit=4, offset=offset) for offset in (0, 4, 8, 12, 16)]

@@ -211,6 +211,7 @@ def test_pages_do_not_overlap_when_every_run_has_the_same_time(store: SqlRunStor
         assert total == 23
         seen += [line.run_id for line in lines]
     assert seen == names[::-1]
+    assert store.count() == 23
 
 
 def test_a_damaged_record_says_so(records: Database, store: SqlRunStore) -> None:

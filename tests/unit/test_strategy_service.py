@@ -1,13 +1,16 @@
 """The strategy service over a real folder."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from jesse_mcp.adapters.strategies.catalog import load_catalog
 from jesse_mcp.adapters.strategies.folder_store import FolderStrategyStore
 from jesse_mcp.domain.errors import ErrorCode, ResearchError
+from jesse_mcp.services import strategies as strategies_module
 from jesse_mcp.services.strategies import StrategyService
+from jesse_mcp.services.validation import validate_source
 
 CODE = '''
 from jesse.strategies import Strategy
@@ -82,6 +85,29 @@ async def test_invalid_code_is_refused_with_every_finding(service: StrategyServi
 async def test_warnings_do_not_stop_a_write(service: StrategyService) -> None:
     written = await service.write("Mine", CODE + "\n    def before(self):\n        open('x')\n")
     assert [finding.rule for finding in written.warnings] == ["file-access"]
+
+
+async def test_stored_code_is_checked_once_until_it_changes(
+    service: StrategyService, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    checked: list[str] = []
+
+    def counted(code: str, *more: Any) -> Any:
+        checked.append(code)
+        return validate_source(code, *more)
+
+    await service.write("Mine", CODE)
+    monkeypatch.setattr(strategies_module, "validate_source", counted)
+    for _ in range(2):
+        assert (await service.read("Mine")).validation.findings == ()
+        assert (await service.listing("Mine")).total == 4
+    assert checked.count(CODE) == 1
+    changed = CODE.replace("Buys", "Sells") + "\n    def before(self):\n        open('x')\n"
+    await service.write("Mine", changed, overwrite=True)
+    view = await service.read("Mine")
+    assert view.info.description == "Sells above ten."
+    assert [finding.rule for finding in view.validation.findings] == ["file-access"]
+    assert await service.validate(name="Mine") == view.validation
 
 
 async def test_a_class_of_another_name_is_refused(service: StrategyService) -> None:

@@ -7,6 +7,7 @@ from typing import Any, cast
 import pytest
 
 from jesse_mcp.domain.errors import ErrorCode, ResearchError
+from jesse_mcp.domain.jobs import JobState
 from jesse_mcp.services import system as system_module
 from jesse_mcp.services.system import SystemService
 
@@ -18,10 +19,17 @@ class Engine:
         return {"kind": "dashboard", "state": "unreachable"}
 
 
-class Records:
-    def page(self, **_: Any) -> tuple[list[Any], int]:
-        return [], 3
+class Runs:
+    def count(self) -> int:
+        return 3
 
+
+class Jobs:
+    def counts(self) -> dict[JobState, int]:
+        return {JobState.QUEUED: 0, JobState.DONE: 5}
+
+
+class Trials:
     def count(self) -> int:
         return 7
 
@@ -50,10 +58,8 @@ class Kept:
 
 def service(kept: Kept, home: Path) -> SystemService:
     stores = cast("Any", kept)
-    records = cast("Any", Records())
-    return SystemService(
-        "1", home, cast("Any", Engine()), stores, stores, records, records, records, "SQLite file x"
-    )
+    engine, runs, jobs, trials = (cast("Any", each) for each in (Engine(), Runs(), Jobs(), Trials()))
+    return SystemService("1", home, engine, stores, stores, runs, jobs, trials, "SQLite file x")
 
 
 async def test_everything_is_counted(tmp_path: Path) -> None:
@@ -61,6 +67,7 @@ async def test_everything_is_counted(tmp_path: Path) -> None:
     assert status.store["candle_series"] == 2
     assert status.store["strategies"] == {"bundled": 2, "user": 1}
     assert (status.store["runs"], status.trials) == (3, 7)
+    assert status.jobs == {"queued": 0, "done": 5}
     assert status.store["database"] == "SQLite file x"
     assert "unknown" not in status.store
 

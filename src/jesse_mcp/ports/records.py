@@ -40,6 +40,10 @@ class RunStore(Protocol):
         """Newest first, and how many match in all."""
         ...
 
+    def count(self) -> int:
+        """Of every kind."""
+        ...
+
     def add_failure(self, fingerprint: str, created_at: str, error: ResearchError) -> None:
         """Remember that an experiment fails, for :meth:`find_failure`.
 
@@ -79,6 +83,10 @@ class JobStore(Protocol):
         self, *, state: JobState | None = None, kind: str | None = None, limit: int = 20, offset: int = 0
     ) -> tuple[list[Job], int]:
         """Newest first, and how many match in all."""
+        ...
+
+    def counts(self) -> dict[JobState, int]:
+        """How many there are in each state, with zeros."""
         ...
 
     def start(self, job_id: str) -> bool:

@@ -3,6 +3,7 @@
 import ast
 import asyncio
 from collections.abc import Iterable
+from functools import lru_cache
 
 from pydantic import Field
 
@@ -24,6 +25,7 @@ from jesse_mcp.services.validation import validate_source
 from jesse_mcp.services.validation.findings import closest
 
 MAX_INDICATORS = 200
+_KEPT_OUTLINES = 512
 
 
 class StrategyLine(Value):
@@ -75,6 +77,8 @@ class StrategyService:
     def __init__(self, store: StrategyStore, catalog: JesseCatalog) -> None:
         self._store = store
         self._catalog = catalog
+        # What a stored strategy is told does not depend on anything else, and is asked for again and again.
+        self._outlined = lru_cache(_KEPT_OUTLINES)(self._outline)
 
     async def listing(self, search: str | None = None) -> StrategyList:
         """Every strategy, or those whose name or description contains ``search``."""
@@ -99,13 +103,15 @@ class StrategyService:
         """
         if name is not None:
             parse_strategy_name(name)
-        if code is None and name is None:
+        if code is not None:
+            return await asyncio.to_thread(validate_source, code, self._catalog, name)
+        if name is None:
             raise ResearchError(
                 ErrorCode.INVALID_ARGUMENT,
                 "there is nothing to validate",
                 hint="give the code of a strategy, or the name of a stored one",
             )
-        return await asyncio.to_thread(self._report, code, name)
+        return await asyncio.to_thread(lambda: self._outlined(self._store.read(name), name)[0])
 
     async def write(self, name: str, code: str, overwrite: bool = False) -> StrategyWritten:
         """Store a strategy; what validation calls an error is refused, warnings are handed back.
@@ -154,20 +160,20 @@ class StrategyService:
             return StrategyLine(
                 name=name, origin=origin, description=None, hyperparameters=None, problem=error.message
             )
-        report = validate_source(code, self._catalog, name)
+        report, description = self._outlined(code, name)
         declared = report.hyperparameters
         problems = [found.message for found in report.findings if found.severity is Severity.ERROR]
         return StrategyLine(
             name=name,
             origin=origin,
-            description=_description(code, report.class_name),
+            description=description,
             hyperparameters=None if declared is None else tuple(entry.name for entry in declared),
             problem=problems[0] if problems else None,
         )
 
     def _view(self, name: str) -> StrategyView:
         code = self._store.read(name)
-        report = validate_source(code, self._catalog, name)
+        report, description = self._outlined(code, name)
         try:
             source = self._store.source(frozenset({name}))
         except ResearchError as error:
@@ -181,16 +187,16 @@ class StrategyService:
             name=name,
             # Bundled ones are always listed; a user's may be removed by someone else at any moment.
             origin=self._store.names().get(name, "user"),
-            description=_description(code, report.class_name),
+            description=description,
             hyperparameters=report.hyperparameters,
             code_hash=source.code_hash,
         )
         return StrategyView(info=info, code=code, validation=report)
 
-    def _report(self, code: str | None, name: str | None) -> ValidationReport:
-        if code is None:
-            code = self._store.read(name or "")
-        return validate_source(code, self._catalog, name)
+    def _outline(self, code: str, name: str) -> tuple[ValidationReport, str | None]:
+        """Findings and description of a stored strategy."""
+        report = validate_source(code, self._catalog, name)
+        return report, _description(code, report.class_name)
 
     def _write(self, name: str, code: str, overwrite: bool) -> StrategyWritten:
         report = validate_source(code, self._catalog, name)

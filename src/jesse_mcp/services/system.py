@@ -11,7 +11,6 @@ from typing import Any
 from pydantic import Field
 
 from jesse_mcp.domain.errors import ResearchError
-from jesse_mcp.domain.jobs import JobState
 from jesse_mcp.domain.model import Value
 from jesse_mcp.ports.candle_store import CandleStore
 from jesse_mcp.ports.engine import BacktestEngine
@@ -76,9 +75,9 @@ class SystemService:
             "home": str(self._home),
             "database": self._database,
             "free_disk_mb": shutil.disk_usage(self._home).free // 2**20,
-            "runs": self._runs.page(limit=1)[1],
+            "runs": self._runs.count(),
         }
-        jobs = {state.value: self._jobs.page(state=state, limit=1)[1] for state in JobState}
+        jobs = {state.value: count for state, count in self._jobs.counts().items()}
         return store, jobs, self._ledger.count()
 
     async def _kept(self) -> dict[str, Any]:

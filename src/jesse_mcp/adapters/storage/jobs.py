@@ -87,6 +87,12 @@ class SqlJobStore:
             rows = connection.execute(query.limit(limit).offset(offset)).all()
         return [_job(row) for row in rows], total
 
+    def counts(self) -> dict[JobState, int]:
+        query = select(jobs.c.state, func.count().label("total")).group_by(jobs.c.state)
+        with self._database.reading() as connection:
+            found = {row.state: row.total for row in connection.execute(query)}
+        return {state: found.get(state.value, 0) for state in JobState}
+
     def start(self, job_id: str) -> bool:
         started = {"state": JobState.RUNNING.value, "started_at": iso_utc(self._now())}
         return self._change(job_id, jobs.c.state == JobState.QUEUED.value, started)

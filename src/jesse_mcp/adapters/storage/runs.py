@@ -82,6 +82,10 @@ class SqlRunStore:
             rows = connection.execute(query).all()
         return [to_model(RunSummary, row.summary, row.run_id) for row in rows], total
 
+    def count(self) -> int:
+        with self._database.reading() as connection:
+            return connection.execute(select(func.count()).select_from(runs)).scalar_one()
+
     def add_failure(self, fingerprint: str, created_at: str, error: ResearchError) -> None:
         # Details may hold anything; what JSON does not know is stored as its text.
         told = json.dumps(error.to_dict(), default=str)
