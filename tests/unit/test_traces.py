@@ -1,6 +1,7 @@
 """Spans reach a collector, with what they belong to and never with what was sent."""
 
 import asyncio
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -10,7 +11,7 @@ from typing import Any
 import pytest
 from fastmcp import Client
 
-from jesse_mcp.adapters.otlp_traces import OtlpTraces
+from jesse_mcp.adapters.otlp_traces import CLOSE_SECONDS, OtlpTraces
 from jesse_mcp.composition import Application, open_traces
 from jesse_mcp.domain.errors import ErrorCode, ResearchError
 from jesse_mcp.ports.traces import NoTraces
@@ -20,6 +21,7 @@ from jesse_mcp.server.secret_masking import SecretMask, secrets_of
 from jesse_mcp.settings import Settings, variable
 from otlp_collector import Collector
 
+DOCUMENT = Path(__file__).parents[2] / "docs" / "operations.md"
 RETURNS = [((index * 7919) % 101 - 50) / 1000 for index in range(300)]
 SENT = "sentinel-5e0b"
 TRACE, PARENT = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
@@ -92,6 +94,16 @@ async def test_a_job_is_a_trace_linked_to_the_call_that_began_it(
     }
     assert (job.links, job.parent_id) == ((call.span_id,), "")
     assert job.trace_id != call.trace_id
+
+
+async def test_the_document_names_every_attribute(collector: Collector, tmp_path: Path) -> None:
+    await traced(collector, tmp_path, ("var_calculation", {"returns": RETURNS}))
+    text = DOCUMENT.read_text()
+    for prefix, shown in (("tools/call", "tools/call TOOL"), ("job", "job KIND")):
+        (row,) = [line for line in text.splitlines() if line.startswith(f"| `{shown}` |")]
+        named = set(re.findall(r"`([\w.]+)`", row.split("|")[2]))
+        assert named == {*collector.named(f"{prefix} var_calculation").attributes, "jesse_mcp.run_id"}
+    assert f"waits {CLOSE_SECONDS:g} seconds for the last ones" in " ".join(text.split())
 
 
 async def test_errors_are_codes_and_nothing_that_was_sent(collector: Collector, tmp_path: Path) -> None:
