@@ -11,7 +11,7 @@ from pathlib import Path
 
 import trustme
 from benchmarks.conformance_programs import NotInstalledError, Programs, installed
-from benchmarks.conformance_scenarios import REVISIONS, Scenario, run_suite
+from benchmarks.conformance_scenarios import NOT_OURS, REVISIONS, Scenario, run_suite
 from benchmarks.conformance_score import Score, scored
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
@@ -21,6 +21,7 @@ from jesse_mcp.settings import Settings
 from mcp_desk import http_server, wait_until
 from nginx_site import free_ports
 
+ROOT = Path(__file__).resolve().parents[1]
 #: By name, with what the setting says.
 MODES = {"sessions": "false", "stateless": "true"}
 PLAIN, SECURE = "HTTP on this machine", "HTTPS with a token"
@@ -39,7 +40,7 @@ def main(description: str | None) -> int:
         tempfile.TemporaryDirectory(prefix="jesse-mcp-conformance-") as scratch,
         Progress(*columns, console=Console(stderr=True), transient=True) as bar,
     ):
-        task = bar.add_task("conformance", total=1 + len(MODES) * len(REVISIONS) + 2)
+        task = bar.add_task("conformance", total=1 + (len(MODES) + 1) * len(REVISIONS) + 2)
 
         def told(step: str) -> None:
             bar.update(task, description=step, advance=1)
@@ -54,17 +55,24 @@ def main(description: str | None) -> int:
         reports = kept or Path(scratch) / "reports"
         reports.mkdir(parents=True)
         scenarios = suite_results(programs, Path(scratch), reports, told)
+        with_tools = results_with_tools(programs, Path(scratch), reports, told)
         scores = {}
         for where, audit in ((PLAIN, plain_audit), (SECURE, secure_audit)):
             told(f"mcpscore, {where}")
             scores[where] = audit(programs, Path(scratch), reports)
     console = Console(highlight=False)
     console.print(suite_table(scenarios))
+    console.print(tools_table(with_tools))
     console.print(score_table(scores))
     for where, score in scores.items():
         for _, worth, message in score.failed:
             console.print(f"{where}, points lost {worth}: {message}", soft_wrap=True)
     unkept = [f"{', '.join(where)}: {line}" for where, found in scenarios.items() for line in failures(found)]
+    unkept += [
+        f"{revision}, with the suite's tools: {line}"
+        for revision, found in with_tools.items()
+        for line in failures_with_tools(found)
+    ]
     unkept += [
         f"{where}: {score.percent:.1f} %" for where, score in scores.items() if score.percent < LEAST_PERCENT
     ]
@@ -93,6 +101,18 @@ def suite_results(
                 results[mode, revision] = run_suite(
                     programs.suite, url, revision, reports / f"{revision} {mode}"
                 )
+    return results
+
+
+def results_with_tools(
+    programs: Programs, scratch: Path, reports: Path, told: Told, revisions: Sequence[str] = REVISIONS
+) -> dict[str, list[Scenario]]:
+    """Every scenario with what it wants, by revision."""
+    results = {}
+    with server_with_tools(scratch / "tools") as url:
+        for revision in revisions:
+            told(f"{revision}, with the suite's tools")
+            results[revision] = run_suite(programs.suite, url, revision, reports / f"{revision} with tools")
     return results
 
 
@@ -137,23 +157,36 @@ def secure_server(home: Path) -> Iterator[tuple[str, Path]]:
         blob.write_to_path(home / name)
     port, _ = free_ports()
     files = ["--ssl-certfile", str(home / "cert.pem"), "--ssl-keyfile", str(home / "key.pem")]
-    command = [sys.executable, "-m", "uvicorn", "jesse_mcp.server:app", "--port", str(port), *files]
-    log = home / "log"
+    command = ["uvicorn", "jesse_mcp.server:app", "--port", str(port), *files]
+    with started(command, variables(home, JESSE_MCP_TOKENS=f"all:admin:{_TOKEN}"), home / "log"):
+        yield f"https://localhost:{port}/mcp", home / "ca.pem"
+
+
+@contextmanager
+def server_with_tools(home: Path) -> Iterator[str]:
+    """With what the suite wants beside what it has; its address."""
+    home.mkdir()
+    port, _ = free_ports()
+    surroundings = variables(home, PYTHONPATH=str(ROOT), JESSE_MCP_LOG_LEVEL="INFO")
+    with started(["benchmarks.conformance_fixtures", str(port)], surroundings, home / "log"):
+        yield f"http://127.0.0.1:{port}/mcp"
+
+
+@contextmanager
+def started(module: list[str], surroundings: dict[str, str], log: Path) -> Iterator[None]:
+    """A Python process, from when it serves until it is ended."""
     with log.open("w") as output:
         process = subprocess.Popen(
-            command,
-            env=variables(home, JESSE_MCP_TOKENS=f"all:admin:{_TOKEN}"),
-            stdout=output,
-            stderr=subprocess.STDOUT,
+            [sys.executable, "-m", *module], env=surroundings, stdout=output, stderr=subprocess.STDOUT
         )
 
     def serves() -> bool:
         assert process.poll() is None, log.read_text()
-        return "Uvicorn running" in log.read_text()
+        return "Application startup complete" in log.read_text()
 
     try:
-        wait_until(serves, "uvicorn serving")
-        yield f"https://localhost:{port}/mcp", home / "ca.pem"
+        wait_until(serves, "the server serving")
+        yield
     finally:
         process.kill()
         process.wait()
@@ -164,7 +197,16 @@ def failures(scenarios: list[Scenario]) -> list[str]:
     return [
         f"{scenario.name}: {check}: {message}"
         for scenario in scenarios
-        if scenario.needs is None
+        for check, message in scenario.failed_by_any
+    ]
+
+
+def failures_with_tools(scenarios: list[Scenario]) -> list[str]:
+    """Failed checks of every scenario, run with what it wants, but for those that are not ours."""
+    return [
+        f"{scenario.name}: {check}: {message}"
+        for scenario in scenarios
+        if scenario.name not in NOT_OURS
         for check, message in scenario.failed
     ]
 
@@ -174,16 +216,32 @@ def suite_table(results: dict[tuple[str, str], list[Scenario]]) -> Table:
     for column in ("revision", "mode", "passed", "checks", "failed", "warned", "skipped", "others"):
         table.add_column(column, no_wrap=True)
     for (mode, revision), scenarios in results.items():
-        general = [scenario for scenario in scenarios if scenario.needs is None]
-        passed = sum(not scenario.failed for scenario in general)
+        general = [scenario for scenario in scenarios if scenario.for_all]
+        passed = sum(not scenario.failed_by_any for scenario in general)
         checks = (
             sum(len(scenario.passed) for scenario in general),
-            sum(len(scenario.failed) for scenario in general),
+            sum(len(scenario.failed_by_any) for scenario in general),
             sum(len(scenario.warned) for scenario in general),
             sum(len(scenario.skipped) for scenario in general),
             len(scenarios) - len(general),
         )
         table.add_row(revision, mode, f"{passed} of {len(general)}", *map(str, checks))
+    return table
+
+
+def tools_table(results: dict[str, list[Scenario]]) -> Table:
+    table = Table(title="All scenarios, with the tools, prompts and resources of the suite added")
+    for column in ("revision", "passed", "checks", "failed", "warned", "skipped"):
+        table.add_column(column, no_wrap=True)
+    for revision, scenarios in results.items():
+        passed = sum(not scenario.failed for scenario in scenarios)
+        checks = (
+            sum(len(scenario.passed) for scenario in scenarios),
+            sum(len(scenario.failed) for scenario in scenarios),
+            sum(len(scenario.warned) for scenario in scenarios),
+            sum(len(scenario.skipped) for scenario in scenarios),
+        )
+        table.add_row(revision, f"{passed} of {len(scenarios)}", *map(str, checks))
     return table
 
 

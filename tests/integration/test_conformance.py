@@ -41,7 +41,7 @@ def test_both_generations_of_the_protocol_are_kept_to(
     )
     for where, scenarios in results.items():
         assert conformance.failures(scenarios) == [], where
-        general = [scenario for scenario in scenarios if scenario.needs is None]
+        general = [scenario for scenario in scenarios if scenario.for_all]
         assert len(general) >= 9, where
         assert all(scenario.passed for scenario in general), where
 
