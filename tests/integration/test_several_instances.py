@@ -15,7 +15,7 @@ import pytest
 
 from faulty_service import FaultyService, Measured, faulty_service, stopped, timed
 from jesse_mcp.domain.errors import ErrorCode
-from mcp_desk import RUN, wait_until
+from mcp_desk import RUN, SERIES, wait_until
 from postgres_host import Place, running_postgres
 from several_instances import (
     NoAnswerError,
@@ -40,6 +40,16 @@ SEARCH: dict[str, Any] = {
     "in_flight": 2,
     "pruning": False,
     "test_fraction": 0.3,
+}
+#: Two days in ten seconds.
+REPLAY: dict[str, Any] = {
+    **SERIES,
+    "strategy": "Fast",
+    "feed": "replay",
+    "replay_start": "2024-01-02",
+    "replay_end": "2024-01-04",
+    "warm_up_candles": 10,
+    "speed": 17_280,
 }
 CLIENTS = 3
 
@@ -116,20 +126,24 @@ def test_what_one_has_begun_the_other_shows_ends_and_answers(
         done = one.desk.call("backtest", strategy="Fast", **RUN)
         assert other.desk.call("job_get", job_id=done["job_id"])["run_id"] == done["run"]["run_id"]
         assert other.desk.call("run_get", run_id=done["run"]["run_id"])["metrics"] == done["run"]["metrics"]
-        # What is not in the records is asked for where it is missing.
-        assert other.desk.refused("backtest", strategy="Fast", **RUN)["code"] in {
-            ErrorCode.STRATEGY_NOT_FOUND,
-            ErrorCode.CANDLES_MISSING,
-        }
-        furnish(other.desk, there)
-        again = other.desk.call("backtest", strategy="Fast", **RUN)
-        assert (again["cached"], again["run"]["run_id"]) == (True, done["run"]["run_id"])
-        job, theirs = begun(one), begun(other, starting_balance=20_000.0)
+        # Candles and strategies are each one's own.
+        refused = other.desk.refused("backtest", strategy="Fast", **RUN)
+        assert refused["code"] in {ErrorCode.STRATEGY_NOT_FOUND, ErrorCode.CANDLES_MISSING}
+        one.desk.call("paper_start", **REPLAY, session_id="mine")
+        job = begun(one)
         measured("seconds until a server has stopped", stopped(one))
         assert one.process.returncode == 0
         ended = other.desk.call("job_get", job_id=job)
         assert (ended["state"], ended["error"]["details"]["reason"]) == ("lost", "server_stopped")
-        assert other.state(theirs) == "running"
+        # A session brings its code and its warm-up, and waits for candles to replay.
+        wait_until(partial(_lacks_candles, other), "the session missing candles")
+        furnish(other.desk, there)
+        wait_until(
+            lambda: other.desk.call("paper_status", session_id="mine")["status"] == "finished",
+            "the session going on with them",
+        )
+        again = other.desk.call("backtest", strategy="Fast", **RUN)
+        assert (again["cached"], again["run"]["run_id"]) == (True, done["run"]["run_id"])
     nothing_twice(postgresql.open())
 
 
@@ -210,3 +224,8 @@ def test_a_database_that_is_started_again_is_found_by_both(
 def _answers(service: FaultyService) -> bool:
     answer = ask(service.url, "run_list")
     return "runs" in answer
+
+
+def _lacks_candles(service: FaultyService) -> bool:
+    problem = service.desk.call("paper_status", session_id="mine")["feed"].get("problem")
+    return problem is not None and problem["code"] == ErrorCode.CANDLES_MISSING

@@ -350,6 +350,18 @@ async def test_a_feed_that_cannot_go_on_ends_it(desk: Desk) -> None:
     assert len(desk.store.equity("mine")) == 4
 
 
+async def test_candles_that_another_server_has_are_waited_for(desk: Desk) -> None:
+    desk.create()
+    desk.feed.give(*minutes(0, 4))
+    desk.feed.fail(ResearchError(ErrorCode.CANDLES_MISSING, "nothing is stored", hint="candles_import(...)"))
+    run, task = await followed(desk)
+    await until(lambda: run.health.problem)
+    assert run.health.facts(START)["problem"]["hint"] == "candles_import(...)"
+    desk.feed.give(*minutes(4, 21), ended=True)
+    await task
+    assert desk.result() == await undisturbed(desk)
+
+
 async def test_a_fault_of_ours_ends_it_with_its_data(desk: Desk, caplog: pytest.LogCaptureFixture) -> None:
     def broken(_at: Minute, _process: Process) -> ResearchError | None:
         raise ZeroDivisionError

@@ -26,8 +26,15 @@ T = TypeVar("T")
 #: A process that ends at the same minute this often ends there always.
 CRASHES = 3
 _CRASHED = frozenset({ErrorCode.WORKER_CRASHED, ErrorCode.MEMORY_LIMIT, ErrorCode.RUN_TIMEOUT})
-#: Of the machine: a session waits until it is better.
-_PASSING = frozenset({ErrorCode.ENGINE_FAILED, ErrorCode.ENGINE_NOT_INSTALLED, ErrorCode.STORAGE_FAILED})
+#: Of the machine: a session waits until it is better. Candles may be those of another server that is gone.
+_PASSING = frozenset(
+    {
+        ErrorCode.CANDLES_MISSING,
+        ErrorCode.ENGINE_FAILED,
+        ErrorCode.ENGINE_NOT_INSTALLED,
+        ErrorCode.STORAGE_FAILED,
+    }
+)
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.5, 30.0
 _TRACEBACK_CHARACTERS = 8_000
 
