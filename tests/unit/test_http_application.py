@@ -316,11 +316,16 @@ async def test_a_call_does_not_list_the_tools(desk: Opened, monkeypatch: pytest.
         assert listed == 1
 
 
-async def test_no_argument_is_asked_for_in_a_header(desk: Opened) -> None:
-    """Which is why the framework need not look for one."""
+async def test_schemas_as_they_are_listed(desk: Opened) -> None:
     async with desk() as opened, opened.client("admin") as client:
-        for tool in (await client.list_tools()).tools:
-            assert "x-mcp-header" not in json.dumps(tool.input_schema), tool.name
+        first, second = [(await client.list_tools()).tools for _ in range(2)]
+        assert first == second
+        for tool in first:
+            schemas = json.dumps([tool.input_schema, tool.output_schema])
+            assert "$ref" not in schemas, tool.name
+            assert "$defs" not in schemas, tool.name
+            # Which is why the framework need not look for arguments in headers.
+            assert "x-mcp-header" not in schemas, tool.name
 
 
 def test_answers_do_not_wait_to_be_filled() -> None:

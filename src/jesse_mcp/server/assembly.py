@@ -101,6 +101,8 @@ def build_server(
         on_duplicate="error",
         # All on one page; without a size a cursor that was never handed out is not refused.
         list_page_size=_LONGEST_LIST,
+        # The tools do that themselves, once instead of every time.
+        dereference_schemas=False,
     )
     # The framework takes no title, which is what clients show of a server.
     server._mcp_server.title = TITLE

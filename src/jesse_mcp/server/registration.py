@@ -5,16 +5,34 @@ from typing import Any
 
 from fastmcp import FastMCP
 from fastmcp.tools import FunctionTool
+from fastmcp.utilities.json_schema import dereference_refs
+from mcp.types import Tool as ListedTool
 from mcp.types import ToolAnnotations
+from pydantic import PrivateAttr
 
 from jesse_mcp.server.errors import teaching
 from jesse_mcp.server.schemas import result_or_error, without_null_defaults
 
 
 class _Tool(FunctionTool):
+    _listed: ListedTool | None = PrivateAttr(default=None)
+
     def get_meta(self) -> dict[str, Any]:
         """Nothing: what the framework would add says nothing to an agent and costs it characters."""
         return {}
+
+    def to_mcp_tool(self, **overrides: Any) -> ListedTool:
+        """As clients are told of it, without references, which some do not follow.
+
+        Made once: no tool changes while a server lives, and every conversation begins with all of them.
+        """
+        if overrides != {"name": self.name}:
+            return super().to_mcp_tool(**overrides)
+        if self._listed is None:
+            schemas = {"inputSchema": self.parameters, "outputSchema": self.output_schema or {}}
+            whole = {name: dereference_refs(schema) for name, schema in schemas.items()}
+            self._listed = super().to_mcp_tool(**overrides, **whole)
+        return self._listed
 
 
 def add_tool(
