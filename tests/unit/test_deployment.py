@@ -292,6 +292,7 @@ def exposed() -> tuple[set[str], set[str]]:
     metrics._workers.labels("idle").set(1)
     metrics._sessions.labels("running").set(1)
     metrics._alerts.labels("kept").set(1)
+    metrics._notices.labels("waiting").set(1)
     lines = [line for line in generate_latest(metrics._registry).decode().splitlines() if line[0] != "#"]
     names = {re.split(r"[{ ]", line)[0] for line in lines}
     return names, set(re.findall(r'(\w+)="', "\n".join(lines)))
