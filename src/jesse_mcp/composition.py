@@ -255,10 +255,9 @@ class Application:
             await asyncio.gather(self._warming, return_exceptions=True)
         await self.paper_keeper.close()
         await self.jobs.close()
-        await self.job_notifier.close()
-        await self.backend.close()
+        # Two of them may wait for somebody who does not answer.
+        await asyncio.gather(self.job_notifier.close(), self.traces.close(), self.backend.close())
         await asyncio.to_thread(self._database.close)
-        await self.traces.close()
 
 
 def _database(settings: Settings) -> Database:
