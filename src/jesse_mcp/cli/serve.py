@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 _STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 #: For answers that are being given when a signal comes; jobs are ended whatever time it takes.
 _GRACE_SECONDS = 2
+#: An idle connection is the client's to close: when the server does, a request may be on its way to it.
+#: Clients keep theirs for 5 to 60 seconds.
+_KEEP_ALIVE_SECONDS = 75
 
 
 def register(app: App) -> None:
@@ -140,6 +143,7 @@ async def _serve_http(settings: Settings) -> None:
         # The application does that itself, whatever it is served by.
         proxy_headers=False,
         timeout_graceful_shutdown=_GRACE_SECONDS,
+        timeout_keep_alive=_KEEP_ALIVE_SECONDS,
     )
     host, port = listener.getsockname()[:2]
     shown = f"[{host}]" if ":" in host else host
