@@ -194,6 +194,8 @@ def test_a_database_that_is_started_again_is_found_by_both(
         place = Place(url)
         with two_instances(tmp_path, engine_python, place.address) as pair:
             run = pair[0].desk.call("backtest", strategy="Fast", **RUN)["run"]
+            search = pair[1].desk.call("optimize", wait_seconds=0, **SEARCH)["job_id"]
+            pair[1].wait_for(search, "running")
             job = begun(pair[0])
             host.kill()
             for service in pair:
@@ -218,6 +220,12 @@ def test_a_database_that_is_started_again_is_found_by_both(
                 assert service.desk.call("run_get", run_id=run["run_id"])["metrics"] == run["metrics"]
                 new = service.desk.call("backtest", strategy="Fast", use_cache=False, **RUN)["run"]
                 assert new["metrics"] == run["metrics"]
+            # Its trials ended meanwhile, and waited to be stored.
+            pair[0].wait_for(search, "done")
+            assert (
+                rows(place.open(), "SELECT count(*) FROM trials WHERE family = 'Short'")[0][0]
+                >= SEARCH["trials"]
+            )
         place.close()
 
 

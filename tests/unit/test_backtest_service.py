@@ -164,6 +164,27 @@ async def test_a_run_that_was_stored_and_not_counted_is_counted_when_it_is_found
     assert len(desk.engine.runs) == 1
 
 
+async def test_a_run_that_ends_while_the_database_is_away_is_stored_and_counted_once(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    add = desk.experiments._runs.add
+    calls: list[str] = []
+
+    def away(record: Any) -> None:
+        calls.append(record.run_id)
+        if len(calls) == 2:
+            # Stored, and not answered.
+            add(record)
+        raise ResearchError(ErrorCode.STORAGE_FAILED, "away", hint="wait", details={"away": True})
+
+    monkeypatch.setattr(desk.experiments._runs, "add", away)
+    answer = await desk.backtest()
+    assert answer.run is not None
+    assert calls == [answer.run.run_id] * 2
+    listed = await desk.runs.page(strategy=None, symbol=None, kind=None, limit=5, offset=0)
+    assert (listed.total, desk.ledger.count(), len(desk.engine.runs)) == (1, 1, 1)
+
+
 def another_engine(desk: Desk) -> None:
     desk.engine.version = "two"
 

@@ -57,7 +57,9 @@ def test_a_record_that_is_locked_or_away_is_only_so_now(place: Place) -> None:
         with pytest.raises(ResearchError) as caught:
             impatient.request_cancel(job.job_id)
     assert not caught.value.lasting
+    assert not caught.value.away
     nowhere = Database.of("postgresql://me@127.0.0.1:1/desk?connect_timeout=1")
     with pytest.raises(ResearchError) as caught:
         SqlJobStore(nowhere).page()
+    assert caught.value.away
     assert not caught.value.lasting

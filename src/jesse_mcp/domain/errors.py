@@ -79,6 +79,11 @@ class ResearchError(Exception):
         """Whether doing the same again must fail again, whatever becomes of disk, network and database."""
         return self.details.get("lasting") is True
 
+    @property
+    def away(self) -> bool:
+        """Whether a database could not be reached, which a restart of it explains."""
+        return self.details.get("away") is True
+
     def to_dict(self) -> dict[str, object]:
         """The error as one JSON object: ``code``, ``message``, ``hint``, ``details``."""
         return {

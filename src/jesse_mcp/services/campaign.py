@@ -4,6 +4,7 @@ import asyncio
 import time
 from collections import defaultdict
 from dataclasses import dataclass
+from functools import partial
 
 from jesse_mcp.domain.backtests import EngineChoice
 from jesse_mcp.domain.errors import ErrorCode, ResearchError
@@ -15,6 +16,7 @@ from jesse_mcp.services.backtest_plan import BacktestPlanner, Plan
 from jesse_mcp.services.backtest_request import BacktestArguments
 from jesse_mcp.services.candle_quality import said_of_candles
 from jesse_mcp.services.experiments import ExperimentRunner
+from jesse_mcp.services.patience import patiently
 
 #: Of one run: an answer. Anything else is of what all runs need, and the next would fail of it too.
 OF_A_RUN = frozenset(
@@ -113,10 +115,10 @@ class Campaign:
         """
         try:
             async with self._same[plan.fingerprint]:
-                stored = await self._experiments.find(plan)
+                stored = await patiently(partial(self._experiments.find, plan))
                 if stored is not None:
                     return _answered(stored, cached=True)
-                failed = await self._experiments.failure(plan, self.began_at)
+                failed = await patiently(partial(self._experiments.failure, plan, self.began_at))
                 if failed is not None:
                     return Refused(failed, cached=True)
                 async with self._slots_of(plan.engine):

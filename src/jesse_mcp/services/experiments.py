@@ -3,7 +3,7 @@
 import asyncio
 import time
 from collections import Counter
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any
 
 import numpy as np
@@ -23,6 +23,7 @@ from jesse_mcp.services.backtest_plan import Plan
 from jesse_mcp.services.candle_quality import CandleQualityService
 from jesse_mcp.services.candle_slices import series_of, traded_rows
 from jesse_mcp.services.engine_choice import EmbeddedBeside, engine_for
+from jesse_mcp.services.patience import patiently
 
 #: Follows from code, candles and request. The others are of the machine and its limits, or cost nothing to
 #: find out again.
@@ -131,14 +132,14 @@ class ExperimentRunner:
             outcome = await self._outcome(plan, progress, attempts)
         except Exception as error:
             self._answers["failed"] += 1
-            await asyncio.to_thread(self._failed, plan, error)
+            await patiently(partial(asyncio.to_thread, self._failed, plan, error))
             raise
         finally:
             await asyncio.gather(quality, benchmark, return_exceptions=True)
         self._answers["computed"] += 1
-        return await asyncio.to_thread(
-            self._store, plan, kind, title, outcome, quality.result(), benchmark.result()
-        )
+        record = _record(plan, kind, title, outcome, quality.result(), benchmark.result())
+        await self._kept(plan, record)
+        return record
 
     async def refiled(self, stored: RunRecord, kind: RunKind, title: str | None) -> RunRecord:
         """The same answer under another kind or name; a stored run is never changed.
@@ -175,34 +176,23 @@ class ExperimentRunner:
             for warning in self._quality.warnings_for(key, request.start_ms, request.end_ms)
         )
 
-    def _store(
-        self,
-        plan: Plan,
-        kind: RunKind,
-        title: str | None,
-        outcome: EngineOutcome,
-        candle_warnings: tuple[str, ...],
-        benchmark: dict[str, Any] | None,
-    ) -> RunRecord:
-        request = plan.run.request
-        record = RunRecord(
-            run_id=new_id("run"),
-            kind=kind,
-            created_at=iso_utc(time.time()),
-            fingerprint=plan.fingerprint,
-            strategies=tuple(dict.fromkeys(route.strategy for route in request.routes)),
-            symbols=tuple(route.symbol for route in request.routes),
-            title=title,
-            request=request.model_dump(mode="json"),
-            code_hash=plan.code_hash,
-            candle_hashes=plan.candle_hashes,
-            outcome=outcome,
-            benchmark=benchmark,
-            warnings=plan.warnings + candle_warnings + outcome_warnings(outcome),
-        )
-        self._runs.add(record)
-        self._count(plan, record.run_id, outcome)
-        return record
+    async def _kept(self, plan: Plan, record: RunRecord) -> None:
+        """Store the run and count it, once."""
+        tried = False
+
+        def keep() -> None:
+            nonlocal tried
+            # A database that goes away may have stored what it did not answer.
+            if not (tried and self._is_stored(record)):
+                tried = True
+                self._runs.add(record)
+            self._count(plan, record.run_id, record.outcome)
+
+        await patiently(partial(asyncio.to_thread, keep))
+
+    def _is_stored(self, record: RunRecord) -> bool:
+        stored = self._runs.find(record.fingerprint)
+        return stored is not None and stored.run_id == record.run_id
 
     def _failed(self, plan: Plan, error: Exception) -> None:
         # A failed attempt is an attempt all the same, whatever it failed of.
@@ -215,6 +205,32 @@ class ExperimentRunner:
             strategies = tuple(sorted({route.strategy for route in plan.run.request.routes}))
             shapes = self._shape(tuple(sorted(plan.run.source.items())), strategies)
             self._ledger.record(_trial(plan, shapes, run_id, outcome))
+
+
+def _record(
+    plan: Plan,
+    kind: RunKind,
+    title: str | None,
+    outcome: EngineOutcome,
+    candle_warnings: tuple[str, ...],
+    benchmark: dict[str, Any] | None,
+) -> RunRecord:
+    request = plan.run.request
+    return RunRecord(
+        run_id=new_id("run"),
+        kind=kind,
+        created_at=iso_utc(time.time()),
+        fingerprint=plan.fingerprint,
+        strategies=tuple(dict.fromkeys(route.strategy for route in request.routes)),
+        symbols=tuple(route.symbol for route in request.routes),
+        title=title,
+        request=request.model_dump(mode="json"),
+        code_hash=plan.code_hash,
+        candle_hashes=plan.candle_hashes,
+        outcome=outcome,
+        benchmark=benchmark,
+        warnings=plan.warnings + candle_warnings + outcome_warnings(outcome),
+    )
 
 
 def _benchmark(plan: Plan) -> dict[str, Any] | None:

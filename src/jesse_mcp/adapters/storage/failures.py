@@ -72,6 +72,8 @@ _POSTGRESQL: tuple[tuple[str, str, str], ...] = (
     ("08", "the connection to the records database was lost", _REACH),
     ("25P03", "the connection to the records database was lost", _REACH),
 )
+#: Of them, those of a server that stops, starts or was left.
+_AWAY = {"57P", "08", "25P03"}
 
 
 def storage_failed(message: str, hint: str, **details: object) -> ResearchError:
@@ -100,7 +102,8 @@ def unreadable(record_id: str) -> ResearchError:
 def teaching_errors() -> Iterator[None]:
     """Turn what the database and the disk raise into ``storage_failed``, without paths or statements.
 
-    ``details.lasting`` is true for what would fail at any other time as well.
+    ``details.lasting`` is true for what would fail at any other time as well, ``details.away`` when a server
+    of databases was not reached.
     """
     try:
         yield
@@ -139,10 +142,11 @@ def _postgresql_failure(error: DBAPIError) -> ResearchError:
     state = getattr(error.orig, "sqlstate", None)
     # Without a state the server said nothing: it was not reached, refused the connection or went away.
     if state is None and isinstance(error, OperationalError):
-        return storage_failed("the records database cannot be reached", _REACH)
+        return storage_failed("the records database cannot be reached", _REACH, away=True)
     for prefix, message, hint in _POSTGRESQL:
         if state is not None and state.startswith(prefix):
-            return storage_failed(message, hint, database_error=state)
+            away = {"away": True} if prefix in _AWAY else {}
+            return storage_failed(message, hint, database_error=state, **away)
     name = state or type(error.orig).__name__
     return _refused(name) if isinstance(error, _REFUSALS) else _unknown_failure(name)
 
