@@ -167,7 +167,8 @@ def server_with_tools(home: Path) -> Iterator[str]:
     """With what the suite wants beside what it has; its address."""
     home.mkdir()
     port, _ = free_ports()
-    surroundings = variables(home, PYTHONPATH=str(ROOT), JESSE_MCP_LOG_LEVEL="INFO")
+    found = os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH"))))
+    surroundings = variables(home, PYTHONPATH=found, JESSE_MCP_LOG_LEVEL="INFO")
     with started(["benchmarks.conformance_fixtures", str(port)], surroundings, home / "log"):
         yield f"http://127.0.0.1:{port}/mcp"
 

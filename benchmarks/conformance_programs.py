@@ -79,7 +79,7 @@ def _run(command: list[str]) -> None:
     except (OSError, subprocess.TimeoutExpired) as error:
         raise NotInstalledError(f"{command[0]}: {error}") from None
     if done.returncode:
-        raise NotInstalledError(f"{' '.join(command[:3])} failed:\n{done.stderr[-2_000:]}")
+        raise NotInstalledError(f"{' '.join(command[:3])} failed: {done.stderr.strip()[:300]}")
 
 
 def _own_variables() -> dict[str, str]:

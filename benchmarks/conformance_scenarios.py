@@ -58,7 +58,6 @@ CHECKS_WITH_A_TOOL = frozenset(
 NOT_OURS = {
     "resources-subscribe": "FastMCP has no subscriptions to resources, and declares none",
     "resources-unsubscribe": "FastMCP has no subscriptions to resources, and declares none",
-    "json-schema-2020-12": "FastMCP puts definitions in the place of references to them",
 }
 REVISIONS = ("2025-06-18", "2025-11-25", "2026-07-28")
 _FOLDER = re.compile(r"server-(.+)-\d{4}-\d\d-\d\dT")
