@@ -44,6 +44,7 @@ class AuthorisationMiddleware(Middleware):
 
     def __init__(self, origin: OriginLookup) -> None:
         self._origin = origin
+        self._scopes: dict[str, Scope] = {}
 
     async def on_list_tools(
         self,
@@ -62,18 +63,27 @@ class AuthorisationMiddleware(Middleware):
         call_next: CallNext[CallToolRequestParams, ToolResult],
     ) -> ToolResult:
         caller = current_caller.get()
-        server = context.fastmcp_context
-        tool = None if server is None else await server.fastmcp.get_tool(context.message.name)
+        tool = context.message.name
+        needed = await self._needed(context, tool)
         # One that does not exist is answered as such further in.
-        if tool is not None and scope_of(tool) not in caller.scopes:
-            needed = scope_of(tool)
+        if needed is not None and needed not in caller.scopes:
             has = ", ".join(scope for scope in Scope if scope in caller.scopes) or "none"
             raise ExpectedToolError(
                 ResearchError(
                     ErrorCode.FORBIDDEN,
-                    f"{tool.name} needs the scope {needed}; {caller.name} has {has}",
+                    f"{tool} needs the scope {needed}; {caller.name} has {has}",
                     hint=f"use a token with it: `jesse-mcp token create NAME --scope {needed}` on the server",
                     details={"scope": needed.value},
                 )
             )
         return await call_next(context)
+
+    async def _needed(self, context: MiddlewareContext[CallToolRequestParams], name: str) -> Scope | None:
+        """The scope of a tool, which is looked for once: none changes while a server lives."""
+        if name not in self._scopes:
+            server = context.fastmcp_context
+            tool = None if server is None else await server.fastmcp.get_tool(name)
+            if tool is None:
+                return None
+            self._scopes[name] = scope_of(tool)
+        return self._scopes[name]

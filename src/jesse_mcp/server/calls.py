@@ -92,6 +92,7 @@ class CallRecorder(Middleware):
         self._origin = origin
         self._observers = observers
         self._traces = traces
+        self._known: set[str] = set()
 
     async def on_call_tool(
         self,
@@ -105,8 +106,7 @@ class CallRecorder(Middleware):
         tool = context.message.name
         started_at, start = time.time(), time.perf_counter()
         outcome, answer = ErrorCode.INTERNAL_ERROR.value, None
-        server = context.fastmcp_context
-        known_tool = server is not None and await server.fastmcp.get_tool(tool) is not None
+        known_tool = await self._is_known(context, tool)
         for observer in self._observers:
             observer.began(tool)
         # Of a tool that does not exist, the name is whatever somebody sent.
@@ -137,6 +137,13 @@ class CallRecorder(Middleware):
                 for observer in self._observers:
                     observer.ended(call)
         return result
+
+    async def _is_known(self, context: MiddlewareContext[Any], tool: str) -> bool:
+        """Whether there is such a tool. It is looked for once: none comes or goes while a server lives."""
+        server = context.fastmcp_context
+        if tool not in self._known and server is not None and await server.fastmcp.get_tool(tool) is not None:
+            self._known.add(tool)
+        return tool in self._known
 
 
 def _tell(span: CallSpan, call: FinishedCall) -> None:
