@@ -34,6 +34,7 @@ def main() -> None:
         ws="none",
         proxy_headers=False,
         timeout_graceful_shutdown=2,
+        timeout_keep_alive=75,
     )
     uvicorn.Server(config).run()
 

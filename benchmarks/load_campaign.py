@@ -125,7 +125,7 @@ class Campaign:
                 await self._many(watch)
             self._steps.doing("one client")
             await self._alone(one, [TRIVIAL], rounds[0])
-            await one.tell("disconnect")
+            self.found.outcomes.update((await one.tell("disconnect"))["failures"])
 
     async def _many(self, watch: Watch) -> None:
         found, size = self.found, self._size
@@ -147,7 +147,9 @@ class Campaign:
                 await self._paired(crowds, paired)
                 left -= mixed + paired
             found.samples = list(watch.samples)
-            found.connections = sum(await _all(crowds, "disconnect"))
+            for ended in await _all(crowds, "disconnect"):
+                found.connections += ended["connections"]
+                found.outcomes.update(ended["failures"])
         await _next_sample(watch)
         found.last = watch.samples[-1]
 

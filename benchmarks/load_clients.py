@@ -30,6 +30,9 @@ _CONNECTING_AT_ONCE = 10
 _LONGEST_CALL = 180.0
 _AFTER_REFUSAL = 1.0
 _ACTIVE = ("queued", "running")
+_TOO_MANY = 429
+_ATTEMPTS = 10
+_FAILURES = (MCPError, RuntimeError, httpx2.HTTPError, TimeoutError)
 BARE: tuple[str, str, dict[str, Any]] = ("bare", "nothing", {})
 
 
@@ -66,20 +69,38 @@ class Agent:
         self._mix = Mix(**plan.mix, seed=plan.seed + number)
         self._refused = 0
         self._clients: dict[str, tuple[AsyncExitStack, Client[Any]]] = {}
+        self._broken: set[str] = set()
+        self.failures: Counter[str] = Counter()
         self.connections = 0
 
     async def connect(self, server: str) -> None:
-        stack = AsyncExitStack()
-        transport = StreamableHttpTransport(
-            self._plan.urls[server], auth=self._token, httpx_client_factory=self._http
-        )
-        client = await stack.enter_async_context(Client(transport, mode=self.era))
-        self.connections += 1
-        self._clients[server] = stack, client
+        """Raises: whatever the last of several attempts failed with."""
+        for attempt in range(1, _ATTEMPTS + 1):
+            stack, self._refused = AsyncExitStack(), 0
+            transport = StreamableHttpTransport(
+                self._plan.urls[server], auth=self._token, httpx_client_factory=self._http
+            )
+            try:
+                client = await stack.enter_async_context(Client(transport, mode=self.era))
+            except _FAILURES as error:
+                self.failures[self._code(error)] += 1
+                if attempt == _ATTEMPTS:
+                    raise
+                await asyncio.sleep(_AFTER_REFUSAL)
+            else:
+                self.connections += 1
+                self._clients[server] = stack, client
+                return
 
     async def disconnect(self, server: str) -> None:
+        """A connection that has failed says so again when it is closed; that is counted already."""
         stack, _ = self._clients.pop(server)
-        await stack.aclose()
+        try:
+            await stack.aclose()
+        except _FAILURES as error:
+            if server not in self._broken:
+                self.failures[self._code(error)] += 1
+        self._broken.discard(server)
 
     async def close(self) -> None:
         for server in list(self._clients):
@@ -92,9 +113,14 @@ class Agent:
         try:
             async with asyncio.timeout(_LONGEST_CALL):
                 outcome = await self._call(server, tool, arguments)
-        except (MCPError, RuntimeError, httpx2.HTTPError, TimeoutError) as error:
-            outcome = f"http_{self._refused}" if self._refused else type(error).__name__
+        except _FAILURES as error:
+            outcome = self._code(error)
+            if self._refused != _TOO_MANY:
+                self._broken.add(server)
         return time.perf_counter() - started, outcome
+
+    def _code(self, error: Exception) -> str:
+        return f"http_{self._refused}" if self._refused else type(error).__name__
 
     async def _call(self, server: str, tool: str, arguments: dict[str, Any]) -> str:
         _, client = self._clients[server]
@@ -131,6 +157,8 @@ class Agent:
             order = ["ours", "bare"] if self._random.random() < 0.5 else ["bare", "ours"]
             found = {name: await self.timed(*calls[name]) for name in order}
             records.append([found["ours"][0], found["bare"][0], found["ours"][1], found["bare"][1]])
+            for name in tuple(self._broken):
+                await self._again(name)
         return records
 
     async def _paused(self, until: float) -> bool:
@@ -143,11 +171,14 @@ class Agent:
 
     async def _after(self, outcome: str) -> None:
         """Now and then a new connection; after a refusal a moment's rest."""
-        if outcome in ("http_429", "rate_limited"):
+        if outcome in (f"http_{_TOO_MANY}", "rate_limited"):
             await asyncio.sleep(_AFTER_REFUSAL)
-        elif outcome.startswith("http_") or self._random.random() < 1 / _CALLS_A_CONNECTION:
-            await self.disconnect("ours")
-            await self.connect("ours")
+        elif "ours" in self._broken or self._random.random() < 1 / _CALLS_A_CONNECTION:
+            await self._again("ours")
+
+    async def _again(self, server: str) -> None:
+        await self.disconnect(server)
+        await self.connect(server)
 
     def _http(
         self,
@@ -187,9 +218,11 @@ class Crowd:
 
         await asyncio.gather(*map(one, self._agents))
 
-    async def do_disconnect(self) -> int:
+    async def do_disconnect(self) -> dict[str, Any]:
+        """How many connections there were, and what failed when they were opened and closed."""
         await asyncio.gather(*(agent.close() for agent in self._agents))
-        return sum(agent.connections for agent in self._agents)
+        failures = sum((agent.failures for agent in self._agents), Counter())
+        return {"connections": sum(agent.connections for agent in self._agents), "failures": failures}
 
     async def do_load(self, seconds: float) -> list[Any]:
         return await self._all(lambda agent, until: agent.load(until), seconds)
