@@ -16,6 +16,7 @@ import pytest
 from faulty_service import FaultyService, Measured, faulty_service, stopped, timed
 from jesse_mcp.domain.errors import ErrorCode
 from mcp_desk import RUN, SERIES, wait_until
+from paper_results import facts
 from postgres_host import Place, running_postgres
 from several_instances import (
     NoAnswerError,
@@ -138,10 +139,7 @@ def test_what_one_has_begun_the_other_shows_ends_and_answers(
         # A session brings its code and its warm-up, and waits for candles to replay.
         wait_until(partial(_lacks_candles, other), "the session missing candles")
         furnish(other.desk, there)
-        wait_until(
-            lambda: other.desk.call("paper_status", session_id="mine")["status"] == "finished",
-            "the session going on with them",
-        )
+        wait_until(partial(_finished, other, "mine"), "the session going on with them")
         again = other.desk.call("backtest", strategy="Fast", **RUN)
         assert (again["cached"], again["run"]["run_id"]) == (True, done["run"]["run_id"])
     nothing_twice(postgresql.open())
@@ -196,6 +194,7 @@ def test_a_database_that_is_started_again_is_found_by_both(
             run = pair[0].desk.call("backtest", strategy="Fast", **RUN)["run"]
             search = pair[1].desk.call("optimize", wait_seconds=0, **SEARCH)["job_id"]
             pair[1].wait_for(search, "running")
+            pair[0].desk.call("paper_start", **REPLAY, session_id="mine")
             job = begun(pair[0])
             host.kill()
             for service in pair:
@@ -203,7 +202,7 @@ def test_a_database_that_is_started_again_is_found_by_both(
                 assert error["code"] == ErrorCode.STORAGE_FAILED
                 assert "JESSE_MCP_DATABASE_URL" in error["hint"]
                 assert not service.ready()
-            reached = pair[0].desk.call("job_get", job_id=job)["progress"]
+            reached = pair[0].desk.call("job_get", job_id=job)["progress"] or 0
             host.start()
             with timed(measured, "seconds until both answer after PostgreSQL is back"):
                 for service in pair:
@@ -220,18 +219,25 @@ def test_a_database_that_is_started_again_is_found_by_both(
                 assert service.desk.call("run_get", run_id=run["run_id"])["metrics"] == run["metrics"]
                 new = service.desk.call("backtest", strategy="Fast", use_cache=False, **RUN)["run"]
                 assert new["metrics"] == run["metrics"]
-            # Its trials ended meanwhile, and waited to be stored.
+            # Their trials and minutes came meanwhile, and waited to be stored.
+            database = place.open()
             pair[0].wait_for(search, "done")
-            assert (
-                rows(place.open(), "SELECT count(*) FROM trials WHERE family = 'Short'")[0][0]
-                >= SEARCH["trials"]
-            )
+            trials = rows(database, "SELECT count(*) FROM trials WHERE family = 'Short'")
+            assert trials[0][0] >= SEARCH["trials"]
+            pair[1].desk.call("paper_start", **{**REPLAY, "speed": None}, session_id="reference")
+            for name in ("mine", "reference"):
+                wait_until(partial(_finished, pair[1], name), f"{name} finished")
+            assert facts(database, "mine") == facts(database, "reference")
         place.close()
 
 
 def _answers(service: FaultyService) -> bool:
     answer = ask(service.url, "run_list")
     return "runs" in answer
+
+
+def _finished(service: FaultyService, name: str) -> bool:
+    return bool(service.desk.call("paper_status", session_id=name)["status"] == "finished")
 
 
 def _lacks_candles(service: FaultyService) -> bool:
