@@ -136,6 +136,21 @@ async def test_every_wrong_argument_is_listed() -> None:
     assert [problem["argument"] for problem in told["details"]["problems"]] == ["count", "ratio"]
 
 
+async def test_of_many_wrong_arguments_the_first_are_listed() -> None:
+    unknown = {f"x{number}": number for number in range(500)}
+    told = await answer_of(raising(ValueError()), "tool", **unknown)
+    assert len(told["details"]["problems"]) == 20
+    assert told["message"].endswith("(and 499 more)")
+
+
+async def test_arguments_beyond_counting_are_refused_before_they_are_looked_at() -> None:
+    told = await answer_of(
+        raising(ValueError()), "tool", **{f"x{number}": number for number in range(60_000)}
+    )
+    assert told["code"] == "invalid_argument"
+    assert "more than 50,000 entries" in told["message"]
+
+
 async def test_an_unknown_tool_is_answered_with_those_there_are() -> None:
     told = await answer_of(raising(ValueError()), "tol")
     assert (told["code"], told["hint"]) == ("invalid_argument", "the tools are: tool")

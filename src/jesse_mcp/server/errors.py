@@ -20,6 +20,8 @@ logger = logging.getLogger("jesse_mcp.server")
 
 _MAX_TEXT = 2000
 _MAX_RECEIVED = 200
+#: Of a long list every entry may be wrong.
+_MAX_PROBLEMS = 20
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -130,12 +132,13 @@ def _invalid_arguments(tool: str, parameters: dict[str, Any], error: Exception) 
             "problem": entry["msg"],
             "received": _clipped(repr(entry["input"]), _MAX_RECEIVED),
         }
-        for entry in entries
+        for entry in entries[:_MAX_PROBLEMS]
     ]
     first = problems[0]
+    more = f" (and {len(entries) - 1} more)" if len(entries) > _MAX_PROBLEMS else ""
     return ResearchError(
         ErrorCode.INVALID_ARGUMENT,
-        f"{tool}: argument {first['argument']}: {first['problem']}; received {first['received']}",
+        f"{tool}: argument {first['argument']}: {first['problem']}; received {first['received']}{more}",
         hint=hint_for(tool, parameters, entries[0]["type"], entries[0]["loc"]),
         details={"problems": problems},
     )

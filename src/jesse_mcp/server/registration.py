@@ -5,12 +5,15 @@ from typing import Any
 
 from fastmcp import FastMCP
 from fastmcp.tools import FunctionTool
+from fastmcp.tools.base import ToolResult
 from fastmcp.utilities.json_schema import dereference_refs
 from mcp.types import Tool as ListedTool
 from mcp.types import ToolAnnotations
 from pydantic import PrivateAttr
 
-from jesse_mcp.server.errors import teaching
+from jesse_mcp.domain.errors import ResearchError
+from jesse_mcp.server.argument_sizes import check_sizes
+from jesse_mcp.server.errors import ExpectedToolError, teaching
 from jesse_mcp.server.schemas import result_or_error, without_null_defaults
 
 
@@ -20,6 +23,13 @@ class _Tool(FunctionTool):
     def get_meta(self) -> dict[str, Any]:
         """Nothing: what the framework would add says nothing to an agent and costs it characters."""
         return {}
+
+    async def run(self, arguments: dict[str, Any]) -> ToolResult:
+        try:
+            check_sizes(arguments, self.parameters)
+        except ResearchError as error:
+            raise ExpectedToolError(error) from error
+        return await super().run(arguments)
 
     def to_mcp_tool(self, **overrides: Any) -> ListedTool:
         """As clients are told of it, without references, which some do not follow.

@@ -17,6 +17,7 @@ from jesse_mcp.server.http.metrics import Metrics
 from jesse_mcp.server.http.request_identity import RequestIdentity
 from jesse_mcp.server.http.request_limits import RateLimit, RequestDeadline, TokenBuckets
 from jesse_mcp.server.http.token_refusal import MCP_PATH, TokenRefusal
+from jesse_mcp.server.http.unambiguous import UnambiguousRequests
 from jesse_mcp.server.http.watching import add_routes
 from jesse_mcp.services.tokens import TokenService
 
@@ -66,5 +67,6 @@ def build_http_application(application: Application, tokens: TokenService) -> Ht
     )
     web.debug = False
     trusted = list(settings.trusted_proxies)
-    outer: Any = ProxyHeadersMiddleware(RequestIdentity(TokenRefusal(web)), trusted_hosts=trusted)  # type: ignore[arg-type]
+    numbered = RequestIdentity(UnambiguousRequests(TokenRefusal(web)))
+    outer: Any = ProxyHeadersMiddleware(numbered, trusted_hosts=trusted)  # type: ignore[arg-type]
     return HttpApplication(outer, web.router.lifespan_context(web))

@@ -96,11 +96,16 @@ class RequestDeadline:
                     message = await receive()
             except TimeoutError:
                 raise _TooSlowError from None
+            if message["type"] == "http.disconnect":
+                raise _GoneError
             complete = not message.get("more_body", False)
             return message
 
         try:
             await self._app(scope, timely, send)
+        except _GoneError:
+            # Nobody is left to answer, and nothing is wrong here that a log should tell of.
+            return
         except _TooSlowError:
             error = ResearchError(
                 ErrorCode.INVALID_ARGUMENT,
@@ -112,6 +117,10 @@ class RequestDeadline:
 
 class _TooSlowError(Exception):
     """The body of a request is not there in time."""
+
+
+class _GoneError(Exception):
+    """Whoever sends a request has left in the middle of it."""
 
 
 def refusal(status: int, error: ResearchError, headers: dict[str, str] | None = None) -> Response:
