@@ -54,7 +54,7 @@ def environment(folder: Path, receiver: Receiver, **more: str) -> dict[str, str]
 def work(desk: Desk, seed: int = 1) -> str:
     """A job that is done soon; its id."""
     returns = [((index * seed * 7919) % 101 - 50) / 1000 for index in range(300)]
-    answer = desk.call("var_calculation", returns=returns)
+    answer = desk.call("var_calculation", returns=returns, methods=["historical"])
     assert answer["state"] == "done"
     return str(answer["job_id"])
 
@@ -136,10 +136,10 @@ def test_two_servers_tell_of_each_job_once(receiver: Receiver, postgresql: Place
             surroundings = environment(tmp_path / name, receiver, **shared)
             _, url = stack.enter_context(http_server(surroundings, tmp_path / name / "log"))
             desks.append(stack.enter_context(http_desk(url)))
-        done = {work(desks[number % 2], number + 2) for number in range(6)}
+        done = {work(desks[number % 2], number + 2) for number in range(4)}
         notices = SqlJobNotices(postgresql.open())
-        wait_until(lambda: notices.counts()["delivered"] >= 16, "every delivery")
-        assert notices.counts() == {"waiting": 0, "delivered": 16, "given_up": 0}
+        wait_until(lambda: notices.counts()["delivered"] >= 14, "every delivery")
+        assert notices.counts() == {"waiting": 0, "delivered": 14, "given_up": 0}
     keys = [headers["Idempotency-Key"] for headers in receiver.headers]
     assert sorted(keys) == sorted([f"{one}:lost" for one in lost] + [f"{one}:done" for one in done])
 

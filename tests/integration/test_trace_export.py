@@ -16,7 +16,10 @@ from otlp_collector import Collector
 
 TRACE, PARENT = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
 TOKEN = "sentinel-otlp-93bd"  # noqa: S105  (a value to look for)
-RETURNS = [((index * 7919) % 101 - 50) / 1000 for index in range(300)]
+WORK: dict[str, Any] = {
+    "returns": [((index * 7919) % 101 - 50) / 1000 for index in range(300)],
+    "methods": ["historical"],
+}
 
 
 @pytest.fixture
@@ -50,7 +53,7 @@ def test_over_http_a_callers_trace_goes_on_and_the_rest_is_sent_at_the_end(
         "method": "tools/call",
         "params": {
             "name": "var_calculation",
-            "arguments": {"returns": RETURNS},
+            "arguments": WORK,
             "_meta": {"traceparent": f"00-{TRACE}-{PARENT}-01"},
         },
     }
@@ -75,7 +78,7 @@ def test_over_http_a_callers_trace_goes_on_and_the_rest_is_sent_at_the_end(
 def test_on_stdio_too(collector: Collector, tmp_path: Path) -> None:
     with stdio_desk(environment(tmp_path, collector.address), tmp_path / "log") as desk:
         desk.refused("run_get", run_id="run_nope")
-        job_id = desk.call("var_calculation", returns=RETURNS)["job_id"]
+        job_id = desk.call("var_calculation", **WORK)["job_id"]
     assert collector.named("tools/call run_get").attributes["jesse_mcp.outcome"] == "run_not_found"
     assert collector.named("job var_calculation").attributes["jesse_mcp.job_id"] == job_id
 

@@ -22,7 +22,10 @@ from jesse_mcp.settings import Settings, variable
 from otlp_collector import Collector
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "operations.md"
-RETURNS = [((index * 7919) % 101 - 50) / 1000 for index in range(300)]
+WORK: dict[str, Any] = {
+    "returns": [((index * 7919) % 101 - 50) / 1000 for index in range(300)],
+    "methods": ["historical"],
+}
 SENT = "sentinel-5e0b"
 TRACE, PARENT = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
 SERVER = 2
@@ -80,7 +83,7 @@ async def test_a_call_is_a_span_with_what_it_belongs_to(collector: Collector, tm
 async def test_a_job_is_a_trace_linked_to_the_call_that_began_it(
     collector: Collector, tmp_path: Path
 ) -> None:
-    (answer,) = await traced(collector, tmp_path, ("var_calculation", {"returns": RETURNS}))
+    (answer,) = await traced(collector, tmp_path, ("var_calculation", WORK))
     call, job = collector.named("tools/call var_calculation"), collector.named("job var_calculation")
     job_id = answer.structured_content["job_id"]
     assert call.attributes["jesse_mcp.job_id"] == job_id
@@ -97,7 +100,7 @@ async def test_a_job_is_a_trace_linked_to_the_call_that_began_it(
 
 
 async def test_the_document_names_every_attribute(collector: Collector, tmp_path: Path) -> None:
-    await traced(collector, tmp_path, ("var_calculation", {"returns": RETURNS}))
+    await traced(collector, tmp_path, ("var_calculation", WORK))
     text = DOCUMENT.read_text()
     for prefix, shown in (("tools/call", "tools/call TOOL"), ("job", "job KIND")):
         (row,) = [line for line in text.splitlines() if line.startswith(f"| `{shown}` |")]
@@ -113,7 +116,7 @@ async def test_errors_are_codes_and_nothing_that_was_sent(collector: Collector, 
         ("run_get", {"run_id": SENT}),
         ("backtest", {"strategy": SENT, "leverage": SENT}),
         (f"invented_{SENT}", {}),
-        ("var_calculation", {"returns": RETURNS, "methods": [SENT]}),
+        ("var_calculation", {**WORK, "methods": [SENT]}),
     )
     assert [span.attributes["error.type"] for span in collector.spans] == [
         "run_not_found",
