@@ -116,3 +116,19 @@ async def test_work_knows_its_job(desk: Desk) -> None:
     await desk.jobs.wait(job.job_id, 10)
     assert desk.seen == [job.job_id]
     assert current_job.get() is None
+
+
+async def test_a_job_counts_once_at_every_moment_of_its_beginning(desk: Desk) -> None:
+    """Whoever asks in between would be refused although there is room."""
+    most = 0
+
+    async def watch() -> None:
+        nonlocal most
+        while True:
+            most = max(most, len(desk.jobs._own) + len(desk.jobs._beginning))
+            await asyncio.sleep(0)
+
+    watching = asyncio.create_task(watch())
+    await desk.submit(ONE)
+    watching.cancel()
+    assert most == 1

@@ -70,7 +70,7 @@ class JobService:
         self._now = now
         self._own: dict[str, OwnJob] = {}
         # Asked for, but not recorded yet: they count against the limits.
-        self._beginning: list[tuple[str, JobState]] = []
+        self._beginning: dict[object, tuple[str, JobState]] = {}
         self._tasks: set[asyncio.Task[Any]] = set()
         self._heart: asyncio.Task[None] | None = None
         self._closing = False
@@ -111,10 +111,10 @@ class JobService:
             )
         if not (join and self._is_active_here(kind, request)):
             self._admit()
-        beginning = (current_caller.get().name, JobState.QUEUED)
-        self._beginning.append(beginning)
-        launch = self._spawn(self._launch(kind, request, work, join))
-        launch.add_done_callback(lambda _: self._beginning.remove(beginning))
+        beginning = object()
+        self._beginning[beginning] = (current_caller.get().name, JobState.QUEUED)
+        launch = self._spawn(self._launch(kind, request, work, join, beginning))
+        launch.add_done_callback(lambda _: self._beginning.pop(beginning, None))
         try:
             job, _ = await asyncio.shield(launch)
         except asyncio.CancelledError:
@@ -219,7 +219,7 @@ class JobService:
     def _admit(self) -> None:
         if self._limits is not None:
             known = [(own.caller.name, own.job.state) for own in self._own.values()]
-            self._limits.admit(current_caller.get(), known + self._beginning)
+            self._limits.admit(current_caller.get(), [*known, *self._beginning.values()])
 
     def _is_active_here(self, kind: str, request: dict[str, Any]) -> bool:
         """Whether joining will start nothing new. A record holds the JSON of a request, lists for tuples."""
@@ -242,7 +242,7 @@ class JobService:
         return task
 
     async def _launch(
-        self, kind: str, request: dict[str, Any], work: Work, join: bool
+        self, kind: str, request: dict[str, Any], work: Work, join: bool, beginning: object
     ) -> tuple[Job, OwnJob | None]:
         """The job, and its work unless somebody else's was joined."""
         if join:
@@ -256,6 +256,8 @@ class JobService:
             job = await asyncio.to_thread(self._store.create, kind, request, self._owner, self._lease())
         own = OwnJob(job, self._store, self._now, work)
         self._own[job.job_id] = own
+        # From here on it counts as what it is, and not twice.
+        self._beginning.pop(beginning, None)
         self._spawn(self._see_through(own))
         if self._closing:
             own.stop(Stop.SERVER_STOPPED)
