@@ -205,10 +205,10 @@ def test_a_webhook_is_named_by_its_host_alone(tmp_path: Path) -> None:
         "job_webhook": "http://[::1/hidden",
     }
     with audit(tmp_path / "audit") as log:
-        log.ended(finished(arguments=sent | {"updates": {"webhook": None}}))
+        log.ended(finished(arguments=sent | {"updates": {"webhook": None}, "webhooks": ["hidden"]}))
     kept = lines(tmp_path / "audit")[0]["arguments"]
     assert kept["webhook"] == f"https://hooks.example/{STARS}"
-    assert (kept["job_webhook"], kept["updates"]) == (STARS, {"webhook": None})
+    assert (kept["job_webhook"], kept["webhooks"], kept["updates"]) == (STARS, STARS, {"webhook": None})
 
 
 def test_numbers_that_json_does_not_know_are_written_as_text(tmp_path: Path) -> None:

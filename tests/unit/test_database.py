@@ -76,6 +76,14 @@ def test_nothing_is_touched_before_the_first_use(path: Path, database: Database)
     assert path.exists()
 
 
+def test_only_its_owner_may_read_the_file(path: Path, database: Database) -> None:
+    path.parent.mkdir(mode=0o755)
+    assert versions(database) == EVERY_VERSION
+    modes = {file.name: file.stat().st_mode & 0o777 for file in path.parent.iterdir()}
+    del modes["records.db.lock"]  # empty
+    assert modes == dict.fromkeys(("records.db", "records.db-shm", "records.db-wal"), 0o600)
+
+
 def test_processes_that_create_and_write_one_file_do_not_disturb_each_other(path: Path) -> None:
     with contextlib.ExitStack() as stack:
         writers = [

@@ -83,8 +83,8 @@ class AuditLog:
     def _named(self, name: str, value: Any, depth: int) -> Any:
         if _is_secret(name):
             return STARS
-        if "webhook" in name.lower() and isinstance(value, str):
-            return _place(value)
+        if "webhook" in name.lower() and value is not None:
+            return _place(value) if isinstance(value, str) else STARS
         return self._outlined(value, depth + 1)
 
 

@@ -1,5 +1,6 @@
 """One SQL database for everything that is recorded; several server processes may share it."""
 
+import os
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -103,6 +104,9 @@ class Database:
         event.listen(engine, "begin", _begin_sqlite)
         # Turning a new file to WAL does not wait for other processes as transactions do.
         with FileLock(f"{path}.lock", timeout=self._busy_seconds):
+            if not path.exists():
+                # Addresses of webhooks are in it; its journals get the mode of the file.
+                os.close(os.open(path, os.O_WRONLY | os.O_CREAT, 0o600))
             return self._migrated(engine)
 
     def _migrated(self, engine: Engine) -> Engine:
