@@ -10,8 +10,8 @@ from jesse_mcp.domain.access import TOKEN_PREFIX
 from jesse_mcp.settings import Settings
 
 STARS = "**********"
-#: A part of an address that is shorter is no secret, and may be a part of any word.
-_SHORTEST_REST = 8
+#: A part of an address or a header that is shorter is no secret, and may be a part of any word.
+_SHORTEST_PART = 8
 #: Each reads a text once, however it is made up: what a client sends is looked through while others wait. So
 #: one begins where a word does, or does not give back what it has taken.
 _PATTERNS = (
@@ -63,14 +63,15 @@ def secrets_of(settings: Settings) -> tuple[str, ...]:
         given += [entry.split(":", 2)[-1] for entry in settings.tokens.get_secret_value().split()]
     if settings.database_url is not None:
         given.append(unquote(urlsplit(settings.database_url.get_secret_value()).password or ""))
+    parts = []
     for headers in (settings.otel_exporter_otlp_headers, settings.otel_exporter_otlp_traces_headers):
         pairs = [] if headers is None else headers.get_secret_value().split(",")
-        given += [part.strip() for pair in pairs for part in (pair, unquote(pair.partition("=")[2]))]
+        parts += [part.strip() for pair in pairs for part in (pair, unquote(pair.partition("=")[2]))]
     if settings.jobs_webhook is not None:
         # What is connected to is an address, so logs may have the rest alone.
         address = urlsplit(settings.jobs_webhook.get_secret_value())
-        rest = address._replace(scheme="", netloc="", fragment="").geturl().strip("/")
-        given.append(rest if len(rest) >= _SHORTEST_REST else "")
+        parts.append(address._replace(scheme="", netloc="", fragment="").geturl().strip("/"))
+    given += [part for part in parts if len(part) >= _SHORTEST_PART]
     spelled = {
         form for secret in filter(None, given) for form in (secret, quote(secret), quote(secret, safe=""))
     }
