@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from pydantic import SecretStr
 from sqlalchemy import select
 
 from jesse_mcp.adapters.storage.database import Database
@@ -19,8 +20,10 @@ from jesse_mcp.domain.errors import ErrorCode, ResearchError
 from jesse_mcp.domain.jobs import JobState
 from jesse_mcp.domain.leases import Gone
 from jesse_mcp.ports.webhooks import WebhookAttempt
+from jesse_mcp.server.secret_masking import SecretMask, secrets_of
 from jesse_mcp.services.job_notices import CLAIM_MS, OLDEST_MS, JobNotifier
 from jesse_mcp.services.webhook_attempts import MAX_ATTEMPTS
+from jesse_mcp.settings import Settings
 from postgres_host import Place
 
 NOW = 1_767_225_600
@@ -343,6 +346,15 @@ async def test_records_that_are_away_are_waited_for(
     notices.away = False
     await until(lambda: len(sender.sent) == 1)
     await server.close()
+
+
+def test_the_address_becomes_stars_whole_and_by_its_path() -> None:
+    address = "https://hooks.example/services/sentinel-1?token=sentinel-2"
+    given = Settings(jobs_webhook=SecretStr(address), webhook_secret=SecretStr("x" * 16))
+    mask = SecretMask(secrets_of(given))
+    for text in (f"POST {address}", "POST https://192.0.2.1:443/services/sentinel-1?token=sentinel-2 200"):
+        assert "sentinel" not in mask(text)
+    assert repr(JobNotice.model_construct(webhook=address)).find("sentinel") == -1
 
 
 def test_the_clock_is_shared(records: Database) -> None:
