@@ -4,6 +4,8 @@ import ast
 import hashlib
 from collections.abc import Iterable, Iterator, Mapping
 
+from jesse_mcp.domain.syntax import parsed
+
 _FOLDER = "strategies"
 _ANY = "_"
 #: Said for people and tools, and without effect on a run.
@@ -75,7 +77,7 @@ def _imported(texts: Iterable[str]) -> set[str]:
     found: set[str] = set()
     for text in texts:
         try:
-            nodes = list(ast.walk(ast.parse(text.removeprefix("\ufeff"))))
+            nodes = list(ast.walk(parsed(text)))
         except (SyntaxError, ValueError, RecursionError, MemoryError):
             continue
         for node in nodes:
@@ -88,7 +90,7 @@ def _imported(texts: Iterable[str]) -> set[str]:
 
 def _module(text: str, own: frozenset[str]) -> str:
     try:
-        tree = ast.parse(text.removeprefix("\ufeff"))
+        tree = parsed(text)
         outside = own | _bound_outside_functions(tree)
         return _Writer(own, dict.fromkeys(outside, _ANY)).node(tree)
     except (SyntaxError, ValueError, RecursionError, MemoryError):

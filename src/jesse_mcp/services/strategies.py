@@ -20,6 +20,7 @@ from jesse_mcp.domain.strategies import (
     ValidationReport,
     parse_strategy_name,
 )
+from jesse_mcp.domain.syntax import parsed
 from jesse_mcp.ports.strategy_store import StrategyStore
 from jesse_mcp.services.validation import validate_source
 from jesse_mcp.services.validation.findings import closest
@@ -243,7 +244,7 @@ def _description(code: str, class_name: str | None) -> str | None:
     """First line of the class docstring."""
     if class_name is None:
         return None
-    for node in ast.walk(ast.parse(code.removeprefix("\ufeff"))):
+    for node in ast.walk(parsed(code)):
         if isinstance(node, ast.ClassDef) and node.name == class_name:
             lines = (ast.get_docstring(node) or "").strip().splitlines()
             return lines[0] if lines else None

@@ -16,6 +16,7 @@ from jesse_mcp.adapters.strategies.folder_store import main_module
 from jesse_mcp.adapters.strategies.source_bundle import STRATEGIES
 from jesse_mcp.domain.backtests import EngineRun
 from jesse_mcp.domain.errors import ErrorCode, ResearchError
+from jesse_mcp.domain.syntax import parsed
 
 _ENGINE_SIDE = Path(__file__).parents[2] / "engine_side"
 #: Modules of the engine's side that complete and check hyperparameters, under names that do not clash.
@@ -230,7 +231,7 @@ def _check_class(name: str, code: str | None) -> None:
     if code is None:
         raise ResearchError(ErrorCode.STRATEGY_NOT_FOUND, f"the run has no code for strategy {name!r}")
     try:
-        tree = ast.parse(code.removeprefix("\ufeff"))
+        tree = parsed(code)
     except (SyntaxError, ValueError, RecursionError, MemoryError):
         return  # Jesse says where
     # A class that extends nothing is no strategy, which Jesse would only notice in the middle of it.

@@ -4,6 +4,8 @@ import ast
 import sys
 from collections.abc import Mapping
 
+from jesse_mcp.domain.syntax import parsed
+
 #: Installed with Jesse, so part of its version.
 _WITH_JESSE = frozenset(
     {
@@ -32,7 +34,7 @@ def unpinned_imports(source: Mapping[str, str]) -> list[str]:
 
 def _imported(code: str) -> set[str]:
     try:
-        tree = ast.parse(code.removeprefix("\ufeff"))
+        tree = parsed(code)
     except (SyntaxError, ValueError, RecursionError, MemoryError):
         return set()
     names: set[str] = set()

@@ -6,6 +6,7 @@ from typing import Protocol
 
 from jesse_mcp.adapters.strategies.project_files import MAX_FILE_BYTES
 from jesse_mcp.domain.errors import ErrorCode, ResearchError
+from jesse_mcp.domain.syntax import parsed
 
 STRATEGIES = "strategies"
 #: What Jesse itself reads beside a strategy that predicts with a trained model.
@@ -111,7 +112,7 @@ class SourceBundle:
 def _parse(code: str) -> ast.Module | None:
     """The syntax tree, or ``None``: what cannot be parsed is reported by validation and by the run."""
     try:
-        return ast.parse(code.removeprefix("\ufeff"))
+        return parsed(code)
     except (SyntaxError, ValueError, RecursionError, MemoryError):
         return None
 

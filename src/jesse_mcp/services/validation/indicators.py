@@ -5,6 +5,7 @@ from collections.abc import Iterator
 
 from jesse_mcp.domain.catalog import JesseCatalog
 from jesse_mcp.domain.strategies import Finding, IndicatorInfo
+from jesse_mcp.domain.syntax import parsed
 from jesse_mcp.services.validation.engine_facts import INDICATOR_ALIASES
 from jesse_mcp.services.validation.findings import MAX_SUGGESTIONS, Located, closest, did_you_mean, error
 from jesse_mcp.services.validation.source import Source
@@ -87,7 +88,7 @@ def _arguments(call: ast.Call, indicator: IndicatorInfo) -> Iterator[Finding]:
 
 
 def _parameters(indicator: IndicatorInfo) -> ast.arguments:
-    function = ast.parse(f"def {indicator.signature}: ...").body[0]
+    function = parsed(f"def {indicator.signature}: ...").body[0]
     if not isinstance(function, ast.FunctionDef):
         raise TypeError(f"the catalog's signature of {indicator.name} is no function")
     return function.args

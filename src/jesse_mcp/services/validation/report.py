@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 from jesse_mcp.domain.catalog import JesseCatalog
 from jesse_mcp.domain.strategies import Finding, Severity, ValidationReport
+from jesse_mcp.domain.syntax import parsed
 from jesse_mcp.services.validation.choice import choose
 from jesse_mcp.services.validation.findings import error
 from jesse_mcp.services.validation.hazards import check_hazards
@@ -50,7 +51,7 @@ def _parsed(code: str) -> ast.Module | Finding:
     if len(code) > MAX_CHARACTERS:
         return error("too-large", f"the code has {len(code)} characters", None, "split it into modules")
     try:
-        tree = ast.parse(code.removeprefix("\ufeff"))
+        tree = parsed(code)
         # Compiling finds what parsing does not, such as return outside a function. Nothing is run.
         compile(tree, "<strategy>", "exec", dont_inherit=True)
     except SyntaxError as problem:
