@@ -57,6 +57,7 @@ class Found:
     calls: list[list[Any]] = field(default_factory=list)
     mixed_seconds: float = 0.0
     mixed_cpu: float = 0.0
+    clients_cpu: float = 0.0
     pairs: list[list[Any]] = field(default_factory=list)
     pair_cpu: list[float] = field(default_factory=lambda: [0.0, 0.0])
     alone: dict[tuple[str, str], Alone] = field(default_factory=dict)
@@ -155,12 +156,13 @@ class Campaign:
 
     async def _mixed(self, crowds: list[Clients], seconds: float) -> None:
         loop, cpu = asyncio.get_running_loop(), self._servers["ours"].cpu_seconds
-        started, used = loop.time(), cpu()
+        started, used, theirs = loop.time(), cpu(), sum(crowd.cpu_seconds() for crowd in crowds)
         for part in await self._waited(_all(crowds, "load", seconds=seconds), seconds):
             self.found.calls += part
             self.found.outcomes.update(record[3] for record in part)
         self.found.mixed_seconds += loop.time() - started
         self.found.mixed_cpu += cpu() - used
+        self.found.clients_cpu += sum(crowd.cpu_seconds() for crowd in crowds) - theirs
 
     async def _paired(self, crowds: list[Clients], seconds: float) -> None:
         servers = [self._servers["ours"], self._servers["bare"]]

@@ -50,6 +50,9 @@ def _calls(found: Found) -> Iterable[Figure]:
     yield Figure(
         "CPU of the server process, share of one core", 100 * found.mixed_cpu / found.mixed_seconds, "%"
     )
+    yield Figure(
+        "CPU of the clients' processes, share of one core", 100 * found.clients_cpu / found.mixed_seconds, "%"
+    )
     yield Figure("refused by a limit (429)", sum(found.outcomes[code] for code in LIMITS), "")
     yield Figure("other errors", sum(unaccepted(found).values()), "", goal=Goal("at most", 0))
 

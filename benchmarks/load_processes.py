@@ -54,6 +54,11 @@ class Clients:
 
     def __init__(self, process: asyncio.subprocess.Process) -> None:
         self._process = process
+        self._watched = psutil.Process(process.pid)
+
+    def cpu_seconds(self) -> float:
+        times = self._watched.cpu_times()
+        return float(times.user + times.system)
 
     async def tell(self, do: str, **arguments: Any) -> Any:
         """Its answer, when it has done so.
