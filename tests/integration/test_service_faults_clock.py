@@ -42,7 +42,8 @@ class SetClock:
         (seam / "sitecustomize.py").write_text(SEAM)
         self._file = folder / "offset"
         self.set(0)
-        self.variables = {"PYTHONPATH": os.pathsep.join([str(seam), os.environ.get("PYTHONPATH", "")]), "OFFSET_OF_CLOCK": str(self._file)}
+        path = os.pathsep.join([str(seam), os.environ.get("PYTHONPATH", "")])
+        self.variables = {"PYTHONPATH": path, "OFFSET_OF_CLOCK": str(self._file)}
 
     def set(self, seconds: float) -> None:
         new = self._file.with_suffix(".new")
