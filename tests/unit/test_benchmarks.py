@@ -26,6 +26,23 @@ def test_help_names_every_benchmark(tmp_path: Path) -> None:
         assert part in shown.stdout
 
 
+def test_help_of_the_load(tmp_path: Path) -> None:
+    command = [sys.executable, str(ROOT / "benchmarks" / "load.py"), "--help"]
+    shown = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, check=True)
+    for part in ("--clients", "--minutes", "--rate-limit", "--json"):
+        assert part in shown.stdout
+
+
+def test_growth_is_the_slope_of_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(ROOT))
+    from benchmarks.load_watch import Sample, growth
+
+    samples = [Sample(at, 100 + at / 30, 5.0 * at, 9, 1, None) for at in (0.0, 10.0, 60.0, 90.0)]
+    assert growth(samples) == pytest.approx(2.0), "of the server alone, in MiB a minute"
+    with pytest.raises(ValueError, match="two samples"):
+        growth(samples[:1])
+
+
 def test_tables_of_a_part_are_not_written(tmp_path: Path) -> None:
     command = [sys.executable, str(ROOT / "benchmarks" / "run.py"), "--write", "--only", "memory"]
     refused = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, check=False)
