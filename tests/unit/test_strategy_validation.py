@@ -68,6 +68,28 @@ def test_what_is_no_python_is_reported_with_its_line(code: str, line: int | None
         assert report.findings[0].line == line
 
 
+@pytest.mark.parametrize(
+    "code",
+    [
+        "x = {" + "1: 1, " * 40_000 + "}",
+        "x = f'" + "{a}" * 60_000 + "'",
+        "x = [" + "[], " * 60_000 + "]",
+        "@a\n" * 60_000 + "def f(): pass",
+    ],
+)
+def test_what_would_take_long_to_look_through_is_refused(code: str) -> None:
+    (finding,) = check(strategy("") + code).findings
+    assert finding.rule == "too-complex"
+    assert finding.suggestion
+
+
+def test_a_long_strategy_is_looked_through() -> None:
+    methods = "\n".join(
+        f"def m{n}(self):\n    return self.price * {n} + self.close - 1" for n in range(1_500)
+    )
+    assert check(strategy(methods)).valid
+
+
 def test_a_byte_order_mark_is_accepted() -> None:
     assert check("\ufeff" + strategy("")).valid
 

@@ -20,7 +20,12 @@ from jesse_mcp.services.validation.shared_state import check_shared_state
 from jesse_mcp.services.validation.source import Source, read
 from jesse_mcp.services.validation.strategy_class import StrategyClass, describe, module_classes
 
-MAX_CHARACTERS = 1 << 20
+#: Looking through code takes time with its length, and nobody else is answered meanwhile for a part of it. A
+#: long strategy has a tenth of these.
+MAX_CHARACTERS = 300_000
+MAX_NODES = 50_000
+#: The parser of Python 3.11 searches a text with fields from its beginning for each field.
+MAX_FIELD_SEARCH = 1_000_000_000
 MAX_PER_RULE = 20
 
 
@@ -47,11 +52,24 @@ def validate_source(code: str, catalog: JesseCatalog, expected_name: str | None 
         return ValidationReport(valid=False, class_name=None, findings=(finding,), hyperparameters=None)
 
 
-def _parsed(code: str) -> ast.Module | Finding:
+def _too_long(code: str) -> Finding | None:
     if len(code) > MAX_CHARACTERS:
         return error("too-large", f"the code has {len(code)} characters", None, "split it into modules")
+    braces = code.count("{")
+    if braces * len(code) > MAX_FIELD_SEARCH:
+        return error("too-complex", f"the code has {braces} braces", None, "move data to a file")
+    return None
+
+
+def _parsed(code: str) -> ast.Module | Finding:
+    refused = _too_long(code)
+    if refused is not None:
+        return refused
     try:
         tree = parsed(code)
+        if sum(1 for _ in ast.walk(tree)) > MAX_NODES:
+            much = f"the code has more than {MAX_NODES} names, values and operations"
+            return error("too-complex", much, None, "split it into modules, move data to a file")
         # Compiling finds what parsing does not, such as return outside a function. Nothing is run.
         compile(tree, "<strategy>", "exec", dont_inherit=True)
     except SyntaxError as problem:
