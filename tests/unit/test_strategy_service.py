@@ -214,3 +214,11 @@ async def test_a_limit_out_of_range(service: StrategyService, limit: int) -> Non
     with pytest.raises(ResearchError) as caught:
         await service.indicators(limit=limit)
     assert caught.value.code is ErrorCode.INVALID_ARGUMENT
+
+
+@pytest.mark.parametrize("given", [{"search": "a " * 1_500_000}, {"name": "ema" * 1_000_000}])
+async def test_a_search_of_many_words_is_refused(service: StrategyService, given: dict[str, str]) -> None:
+    with pytest.raises(ResearchError) as caught:
+        await service.indicators(**given)  # type: ignore[arg-type]
+    assert caught.value.code is ErrorCode.INVALID_ARGUMENT
+    assert len(caught.value.message) < 100

@@ -26,6 +26,8 @@ from jesse_mcp.services.validation import validate_source
 from jesse_mcp.services.validation.findings import closest
 
 MAX_INDICATORS = 200
+#: Letters; every word of a search is looked for in every indicator.
+MAX_SEARCH = 200
 _KEPT_OUTLINES = 512
 
 
@@ -139,12 +141,20 @@ class StrategyService:
         """Indicators of ``jesse.indicators``: the one called ``name``, or those that match ``search``.
 
         Raises:
-            ResearchError: ``invalid_argument`` for an unknown name, with the closest one, or a bad limit.
+            ResearchError: ``invalid_argument`` for an unknown name, with the closest one, a bad limit, or a
+                text that is too long.
         """
         if not 1 <= limit <= MAX_INDICATORS:
             raise ResearchError(
                 ErrorCode.INVALID_ARGUMENT, f"limit is {limit}", hint=f"use 1 to {MAX_INDICATORS}"
             )
+        for argument, text in (("search", search), ("name", name)):
+            if len(text or "") > MAX_SEARCH:
+                raise ResearchError(
+                    ErrorCode.INVALID_ARGUMENT,
+                    f"{argument} has {len(text or '')} letters",
+                    hint=f"give {MAX_SEARCH} at most: a word or two of the description",
+                )
         if name is not None:
             return IndicatorList(indicators=(self._indicator(name),), total=1)
         found = _matching(self._catalog.indicators, (search or "").casefold())
