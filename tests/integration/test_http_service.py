@@ -155,6 +155,7 @@ def test_a_scope_shows_and_opens_its_tools_only(service: Service) -> None:
     assert not tools & {"backtest", "strategy_write", "candles_import"}
     error = service.call(reader, "strategy_write", name="A", code="")["error"]
     assert (error["code"], error["details"]) == ("forbidden", {"scope": "write"})
+    assert "`jesse-mcp token create NAME --scope read write`" in error["hint"]
     (line,) = wait_until(lambda: [x for x in service.audit() if x["client"] == "token:reader"], "the audit")
     assert (line["tool"], line["outcome"]) == ("strategy_write", "forbidden")
 

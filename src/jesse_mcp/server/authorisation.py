@@ -68,11 +68,13 @@ class AuthorisationMiddleware(Middleware):
         # One that does not exist is answered as such further in.
         if needed is not None and needed not in caller.scopes:
             has = ", ".join(scope for scope in Scope if scope in caller.scopes) or "none"
+            # No scope has another in it, so a token of the missing one alone would lose what this one has.
+            both = " ".join(scope for scope in Scope if scope in caller.scopes or scope is needed)
             raise ExpectedToolError(
                 ResearchError(
                     ErrorCode.FORBIDDEN,
                     f"{tool} needs the scope {needed}; {caller.name} has {has}",
-                    hint=f"use a token with it: `jesse-mcp token create NAME --scope {needed}` on the server",
+                    hint=f"use a token with it: `jesse-mcp token create NAME --scope {both}` on the server",
                     details={"scope": needed.value},
                 )
             )
