@@ -301,6 +301,7 @@ def test_the_command_line(
     assert secret.startswith("jmcp_")
     assert secret not in shown.err, "standard output has it alone, for a pipe"
     assert "bot: read research, expires 20" in shown.err
+    assert f"for servers whose JESSE_MCP_HOME is {home}\n" in shown.err
     assert command(monkeypatch, "list") == 0
     listed = capsys.readouterr().out
     assert secret[-4:] in listed

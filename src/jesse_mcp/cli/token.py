@@ -39,7 +39,7 @@ def create(
     name
         Of whoever will use it; what the audit log says.
     scope
-        What it permits; admin includes the others.
+        What it permits; admin includes the others, and none of those another.
     expires_in_days
         Default: never.
     """
@@ -49,6 +49,7 @@ def create(
     notes = Console(stderr=True, highlight=False, soft_wrap=True, markup=False)
     notes.print(f"{record.name}: {' '.join(record.scopes)}, {_until(record)}. It is not shown again:")
     sys.stdout.write(f"{secret}\n")
+    notes.print(f"for servers whose JESSE_MCP_HOME is {settings.home}")
     notes.print("a server that was started while there was no token asks for one when it is started again")
 
 
@@ -58,7 +59,7 @@ def listing(*, json_: Json = False) -> None:
     if json_:
         print_json({"tokens": [record.model_dump(mode="json", exclude={"sha256"}) for record in records]})
         return
-    table = Table("name", "scopes", "created", "state", "ends in")
+    table = Table("name", "scopes", "created", "state", "last four")
     for record in records:
         created = _day(record.created_at)
         table.add_row(record.name, " ".join(record.scopes), created, _state(record), record.last_four)

@@ -145,7 +145,7 @@ def _given_record(entry: str) -> TokenRecord:
         return _record(checked_name(name), parse_scopes(scopes.split("+")), secret, 0.0, None)
     except ResearchError:
         # Not its words: parts may have been mixed up, and then the token is where the name belongs.
-        raise _malformed("a name or a scope is none") from None
+        raise _malformed(f"a name cannot name a token, or a scope is none of {', '.join(Scope)}") from None
 
 
 def _malformed(problem: str) -> ResearchError:
