@@ -292,6 +292,7 @@ def test_a_bad_setting_is_explained_without_a_secret(
     assert (ended.value.code, shown.out) == (1, "")
     assert begin in shown.err
     assert words in shown.err
+    assert "Value error" not in shown.err
     assert "Traceback" not in shown.err
     assert SECRET not in shown.err
 

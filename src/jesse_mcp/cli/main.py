@@ -77,4 +77,5 @@ def _explained(error: ValidationError) -> Iterator[str]:
             where = f"setting {variable(where)}" if where else "settings"
             if not where.startswith("setting JESSE_MCP_") or where in _secret_settings():
                 received = ""
-        yield f"invalid {where}: {problem['msg']}{received}"
+        # What pydantic puts before the words of a validator of ours.
+        yield f"invalid {where}: {problem['msg'].removeprefix('Value error, ')}{received}"
