@@ -185,6 +185,28 @@ def test_addresses(client: Any, address: str) -> None:
 
 
 @pytest.mark.parametrize(
+    ("status", "header", "end"),
+    [
+        (421, (b"host", b"desk\nforged"), r"421: 'desk\nforged' is not in JESSE_MCP_ALLOWED_HOSTS"),
+        (403, (b"origin", b"https://evil.example"), "403; its Origin is 'https://evil.example'"),
+        (403, (b"host", b"desk"), "403"),
+        (401, (b"origin", b"https://evil.example"), "401"),
+    ],
+)
+async def test_the_log_says_which_name_was_refused(
+    caplog: pytest.LogCaptureFixture, status: int, header: tuple[bytes, bytes], end: str
+) -> None:
+    async def refusing(scope: Any, receive: Any, send: Any) -> None:
+        await send({"type": "http.response.start", "status": status, "headers": []})
+        await send({"type": "http.response.body", "body": b""})
+
+    with caplog.at_level("INFO", "jesse_mcp.http"):
+        await Served(headers=[header]).through(RequestIdentity(refusing))
+    (line,) = caplog.messages
+    assert line.endswith(f"was answered with {end}")
+
+
+@pytest.mark.parametrize(
     ("given_id", "kept"),
     [
         (b"abc-1.2_3", True),

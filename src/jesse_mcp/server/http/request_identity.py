@@ -47,9 +47,19 @@ class RequestIdentity:
     def _tell(self, scope: Scope, status: int) -> None:
         # repr: a path may hold line ends.
         logger.info(
-            "%s %r from %s was answered with %d",
+            "%s %r from %s was answered with %d%s",
             scope["method"],
             scope["path"][:100],
             client_address(scope),
             status,
+            _refused_name(Headers(scope=scope), status),
         )
+
+
+def _refused_name(headers: Headers, status: int) -> str:
+    """What may have been refused: the answer itself does not say it."""
+    if status == 421:
+        return f": {headers.get('host', '')[:100]!r} is not in JESSE_MCP_ALLOWED_HOSTS"
+    if status == 403 and "origin" in headers:
+        return f"; its Origin is {headers['origin'][:100]!r}"
+    return ""
