@@ -1,5 +1,6 @@
 """What docs/operations.md shows is what there is: its commands parse, its names exist, its nginx fits."""
 
+import json
 import re
 import shlex
 import subprocess
@@ -15,6 +16,7 @@ from jesse_mcp.domain.deliveries import JobNotice
 from jesse_mcp.domain.errors import ErrorCode
 from jesse_mcp.domain.jobs import JobState
 from jesse_mcp.server.http.metrics import Metrics
+from jesse_mcp.server.http.token_refusal import MCP_PATH
 from jesse_mcp.services.job_notices import CLAIM_MS, OLDEST_MS
 from jesse_mcp.services.webhook_attempts import MAX_ATTEMPTS
 from jesse_mcp.settings import Settings, variable
@@ -25,6 +27,16 @@ TEXT = (ROOT / "docs" / "operations.md").read_text()
 COMMANDS = [
     line for block in re.findall(r"```bash\n(.*?)```", TEXT, re.DOTALL) for line in block.splitlines()
 ]
+
+
+def test_what_clients_are_given_names_the_place_of_the_server() -> None:
+    (configuration,) = re.findall(r"```json\n(.*?)```", TEXT, re.DOTALL)
+    entry = json.loads(configuration)["mcpServers"]["jesse"]
+    assert entry["url"].removeprefix("https://desk.example.org") == MCP_PATH
+    assert entry["headers"] == {"Authorization": "Bearer TOKEN"}
+    (bot,) = re.findall(r"```python\n(.*?)```", TEXT, re.DOTALL)
+    compile(bot, "bot", "exec")
+    assert f'"{entry["url"]}"' in bot
 
 
 @pytest.mark.parametrize("command", [line for line in COMMANDS if line.startswith("jesse-mcp ")])
