@@ -291,7 +291,7 @@ def open_traces(settings: Settings) -> Traces:
         raise ResearchError(
             ErrorCode.CAPABILITY_MISSING,
             "OTEL_EXPORTER_OTLP_ENDPOINT asks for traces, and the libraries that send them are not installed",
-            hint="pip install 'jesse-mcp[traces]', or unset the variable",
+            hint="pip install '.[traces]' in the checkout this came from, or unset the variable",
             details={"missing": error.name},
         ) from error
     except (ValueError, OSError) as error:

@@ -207,7 +207,7 @@ def test_without_the_extra_it_is_said_what_to_install(missing: str, monkeypatch:
     with pytest.raises(ResearchError) as caught:
         open_traces(Settings(otel_exporter_otlp_endpoint="http://127.0.0.1:4318"))
     assert caught.value.code is ErrorCode.CAPABILITY_MISSING
-    assert "pip install 'jesse-mcp[traces]'" in str(caught.value.hint)
+    assert "pip install '.[traces]'" in str(caught.value.hint)
     # Who asks for nothing needs nothing.
     assert isinstance(open_traces(Settings()), NoTraces)
 
