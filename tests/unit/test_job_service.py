@@ -52,6 +52,7 @@ class WatchedStore(SqlJobStore):
         super().__init__(database)
         self.reports = 0
         self.failing: set[str] = set()
+        self.away = False
         self.held: str | None = None
         self.reached, self.released = threading.Event(), threading.Event()
 
@@ -64,7 +65,9 @@ class WatchedStore(SqlJobStore):
             self.reached.set()
             assert self.released.wait(LONG)
         if call in self.failing:
-            raise ResearchError(ErrorCode.STORAGE_FAILED, f"{call} failed")
+            raise ResearchError(
+                ErrorCode.STORAGE_FAILED, f"{call} failed", details={"away": True} if self.away else {}
+            )
 
     def create(self, kind: str, request: dict[str, Any], owner: str, lease_until: float) -> Job:
         job = super().create(kind, request, owner, lease_until)
@@ -787,19 +790,22 @@ async def test_a_job_that_was_recorded_while_the_record_seemed_to_fail_does_not_
     assert (await service.wait(job.job_id, LONG)).state is JobState.DONE
 
 
-@pytest.mark.parametrize("call", ["renew", "reap"])
+@pytest.mark.parametrize(("call", "away"), [("renew", False), ("reap", False), ("renew", True)])
 async def test_the_heart_survives_a_failing_store(
-    service: JobService, store: WatchedStore, caplog: pytest.LogCaptureFixture, call: str
+    service: JobService, store: WatchedStore, caplog: pytest.LogCaptureFixture, call: str, away: bool
 ) -> None:
+    """And says why at every beat, without a traceback each time a database is away."""
+    store.away = away
     gate = Gate()
     job = await service.submit("backtest", {}, gate)
     await gate.entered.wait()
     store.failing.add(call)
 
     async def complained() -> bool:
-        return "a heartbeat failed" in caplog.text
+        return f"a heartbeat failed; the next one tries again: {call} failed" in caplog.text
 
     await until(complained)
+    assert ("Traceback" in caplog.text) is not away
     store.failing.clear()
     await asyncio.to_thread(store.request_cancel, job.job_id)
     assert (await service.wait(job.job_id, LONG)).state is JobState.CANCELLED

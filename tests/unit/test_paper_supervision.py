@@ -726,17 +726,28 @@ async def test_alerts_are_sent(desk: Desk, keepers: Keepers) -> None:
     assert keeper.webhooks.sent == [one.alert for one in desk.store.alerts("mine", 100)]
 
 
-async def test_a_heart_survives_a_disk_that_refuses(
-    desk: Desk, keepers: Keepers, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+AWAY = ResearchError(ErrorCode.STORAGE_FAILED, "the database is away", details={"away": True})
+
+
+@pytest.mark.parametrize("failure", [FULL, AWAY], ids=["disk", "database"])
+async def test_a_heart_survives_a_store_that_refuses(
+    desk: Desk,
+    keepers: Keepers,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    failure: ResearchError,
 ) -> None:
+    """And says why at every beat, without a traceback each time a database is away."""
+
     def refused(*_arguments: object) -> frozenset[str]:
-        raise FULL
+        raise failure
 
     desk.create()
     keeper = await keepers("me")
     keeper.begin("mine")
     monkeypatch.setattr(desk.store, "renew", refused)
-    await until(lambda: "heartbeat" in caplog.text)
+    await until(lambda: f"the next one tries again: {failure.message}" in caplog.text)
+    assert ("Traceback" in caplog.text) is (failure is FULL)
     monkeypatch.undo()
     desk.store.request_stop("mine")
     await until(lambda: desk.session().status is PaperStatus.STOPPED)

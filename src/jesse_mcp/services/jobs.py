@@ -284,9 +284,12 @@ class JobService:
         while not self._closed.is_set():
             try:
                 await self._beat()
-            except Exception:
+            except Exception as error:
                 # A full disk or a busy database may pass; without a heart every job would be lost.
-                logger.exception("a heartbeat failed; the next one tries again")
+                # No traceback at every beat of an outage: they would push all else out of the log.
+                trace = None if isinstance(error, ResearchError) and error.away else error
+                message = "a heartbeat failed; the next one tries again: %s"
+                logger.error(message, error, exc_info=trace)  # noqa: TRY400
             with suppress(TimeoutError):
                 async with asyncio.timeout(self._heartbeat_seconds):
                     await self._closed.wait()
