@@ -23,6 +23,7 @@ from jesse_mcp.domain.candles import CandleArray, SeriesKey
 from jesse_mcp.domain.timeframes import MINUTE_MS, iso_date, parse_date
 from jesse_mcp.services.candle_import import CandleImportService
 from jesse_mcp.services.candles import CandleService
+from jesse_mcp.services.import_folders import ImportFolders
 
 _SERIES = SeriesKey(exchange="Binance Perpetual Futures", symbol="BTC-USDT")
 _START = parse_date("2023-01-01", "start")
@@ -171,7 +172,7 @@ async def _contestants(desk: Desk) -> AsyncIterator[_Contestants]:
 async def _look(home: Path, samples: _Samples) -> None:
     """What the imported series costs to keep, to list and to open."""
     store = ParquetCandleStore(home)
-    service = CandleService(store, CandleFiles(), lambda name: name)
+    service = CandleService(store, CandleFiles(), lambda name: name, ImportFolders(home))
     started = time.perf_counter()
     await service.available()
     samples.listing.append(time.perf_counter() - started)

@@ -71,6 +71,8 @@ def environment(folder: Path, engine_python: Path, **more: str) -> dict[str, str
         "JESSE_PYTHON": str(engine_python),
         "JESSE_MCP_LOG_LEVEL": "WARNING",
         "JESSE_MCP_WORKERS": "2",
+        # Over HTTP too, tests import files of their own folders.
+        "JESSE_MCP_IMPORT_FOLDERS": "/",
         **more,
     }
 

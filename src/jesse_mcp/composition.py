@@ -6,7 +6,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from jesse_mcp import __version__
+from jesse_mcp import __version__, setting_values
 from jesse_mcp.adapters.candles.file_reader import CandleFiles
 from jesse_mcp.adapters.embedded.market_data import EmbeddedMarketData
 from jesse_mcp.adapters.embedded.paper import EmbeddedPaperEngine
@@ -45,6 +45,7 @@ from jesse_mcp.services.engine_choice import EmbeddedBeside, engine_for
 from jesse_mcp.services.experiments import ExperimentRunner
 from jesse_mcp.services.factor_analysis import FactorService
 from jesse_mcp.services.factor_universe import FactorMarket
+from jesse_mcp.services.import_folders import ImportFolders
 from jesse_mcp.services.job_limits import JobLimits
 from jesse_mcp.services.job_notices import JobNotifier
 from jesse_mcp.services.jobs import JobService
@@ -102,7 +103,7 @@ class Application:
         runs = SqlRunStore(self._database)
         jobs = SqlJobStore(self._database, noticed=settings.jobs_webhook is not None)
         ledger = SqlTrialLedger(self._database)
-        self.candles = _candle_service(candle_store, self.catalog)
+        self.candles = _candle_service(candle_store, self.catalog, settings)
         self.strategies = StrategyService(strategy_store, self.catalog)
         limits = JobLimits(settings.max_jobs_per_client, settings.max_queued_jobs)
         self.jobs = JobService(jobs, owner_id(), owner_is_dead, limits=limits, traces=self.traces)
@@ -269,7 +270,7 @@ def _database(settings: Settings) -> Database:
 def open_candle_service(settings: Settings) -> CandleService:
     """The candle service alone, for commands that need no engine."""
     make_home(settings.home)
-    return _candle_service(backend(settings).candles, load_catalog())
+    return _candle_service(backend(settings).candles, load_catalog(), settings)
 
 
 def open_traces(settings: Settings) -> Traces:
@@ -355,5 +356,6 @@ def _why_no_origin(settings: Settings) -> str:
     return "set JESSE_URL (and JESSE_PASSWORD) to a running Jesse, with JESSE_MCP_ENGINE=embedded"
 
 
-def _candle_service(store: CandleStore, catalog: JesseCatalog) -> CandleService:
-    return CandleService(store, CandleFiles(), lambda name: resolve_exchange(name, catalog).name)
+def _candle_service(store: CandleStore, catalog: JesseCatalog, settings: Settings) -> CandleService:
+    folders = ImportFolders(settings.home, tuple(map(Path, setting_values.paths(settings.import_folders))))
+    return CandleService(store, CandleFiles(), lambda name: resolve_exchange(name, catalog).name, folders)

@@ -211,6 +211,10 @@ class Settings(BaseSettings):
     min_free_disk_mb: int = Field(
         default=512, ge=0, description="MiB of free disk below which /ready says no"
     )
+    import_folders: str | None = Field(
+        default=None,
+        description="folders that `path` of candles_import may point into, absolute, separated as in PATH",
+    )
     otel_exporter_otlp_endpoint: str | None = Field(
         default=None,
         validation_alias="OTEL_EXPORTER_OTLP_ENDPOINT",
@@ -355,7 +359,7 @@ class Settings(BaseSettings):
             )
         return self
 
-    @field_validator("strategy_reads")
+    @field_validator("strategy_reads", "import_folders")
     @classmethod
     def _absolute_paths(cls, value: str | None) -> str | None:
         if any(not Path(path).is_absolute() for path in setting_values.paths(value)):

@@ -336,6 +336,22 @@ def test_arguments_forge_no_line_of_the_log(
     assert answered(answer.text)["id"] == FORGED
 
 
+def test_a_path_of_candles_tells_nothing_of_the_machine(service: Service) -> None:
+    there = service.folder / "accounts.csv"
+    there.write_text("user;password\nroot;sentinel-77\n")
+    said = set()
+    for path in (there, service.folder / "nothing.csv", service.folder, "~", "accounts.csv"):
+        arguments = {"exchange": "Binance Spot", "symbol": "BTC-USDT", "path": str(path)}
+        call = {"name": "candles_import", "arguments": arguments}
+        message = {"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": call}
+        answer = service.post(json.dumps(message).encode(), TOKEN)
+        error = answered(answer.text)["result"]["structuredContent"]["error"]
+        assert error["code"] == "forbidden"
+        assert str(service.folder / "home" / "imports") in error["hint"]
+        said.add(error["message"].replace(repr(str(path)), "PATH"))
+    assert len(said) == 1
+
+
 def test_headers_forge_neither_lines_nor_headers(service: Service) -> None:
     headers = [
         b"X-Request-ID: a%0d%0aX-Evil: 1",

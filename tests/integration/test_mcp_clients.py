@@ -254,6 +254,7 @@ def environment(home: Path, engine_python: Path) -> dict[str, str]:
         "JESSE_PYTHON": str(engine_python),
         "JESSE_MCP_LOG_LEVEL": "ERROR",
         "JESSE_MCP_WORKERS": "1",
+        "JESSE_MCP_IMPORT_FOLDERS": "/",
     }
 
 

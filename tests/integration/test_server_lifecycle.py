@@ -49,6 +49,7 @@ def environment(home: Path, cache: Path, engine_python: Path, **more: str) -> di
         "JESSE_PYTHON": str(engine_python),
         "JESSE_MCP_LOG_LEVEL": "ERROR",
         "JESSE_MCP_WORKERS": "2",
+        "JESSE_MCP_IMPORT_FOLDERS": str(home.parent),
         **more,
     }
 

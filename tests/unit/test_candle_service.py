@@ -13,6 +13,7 @@ from jesse_mcp.analytics.synthetic import synthetic_candles
 from jesse_mcp.domain.candles import CLOSE, HIGH, LOW, OPEN, CandleArray, SeriesKey
 from jesse_mcp.domain.errors import ErrorCode, ResearchError
 from jesse_mcp.services.candles import CandleService
+from jesse_mcp.services.import_folders import ImportFolders
 
 START = 1_672_531_200_000
 DAY = 1_440
@@ -33,8 +34,8 @@ def store(tmp_path: Path) -> ParquetCandleStore:
 
 
 @pytest.fixture
-def service(store: ParquetCandleStore) -> CandleService:
-    return CandleService(store, CandleFiles(), resolve)
+def service(store: ParquetCandleStore, tmp_path: Path) -> CandleService:
+    return CandleService(store, CandleFiles(), resolve, ImportFolders(tmp_path / "home"))
 
 
 def write(path: Path, rows: CandleArray = ROWS) -> str:

@@ -89,6 +89,7 @@ VALUES: dict[str, tuple[str, Any]] = {
     "request_timeout": ("1.5", 1.5),
     "max_result_bytes": ("20000", 20_000),
     "min_free_disk_mb": ("0", 0),
+    "import_folders": ("/srv/a:/srv/b", "/srv/a:/srv/b"),
     "otel_exporter_otlp_endpoint": ("http://127.0.0.1:4318", "http://127.0.0.1:4318"),
     "otel_exporter_otlp_traces_endpoint": ("http://127.0.0.1:4318/x", "http://127.0.0.1:4318/x"),
     "otel_exporter_otlp_protocol": ("http/protobuf", "http/protobuf"),
@@ -142,6 +143,12 @@ def test_paths_that_strategies_read_are_absolute(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setenv("JESSE_MCP_STRATEGY_READS", "/opt/models:/opt/data:")
     assert Settings().readable_by_strategies == ("/opt/models", "/opt/data")
     monkeypatch.setenv("JESSE_MCP_STRATEGY_READS", "/opt/models:data")
+    with pytest.raises(ValidationError, match="absolute"):
+        Settings()
+
+
+def test_folders_to_import_from_are_absolute(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("JESSE_MCP_IMPORT_FOLDERS", "/srv/candles:candles")
     with pytest.raises(ValidationError, match="absolute"):
         Settings()
 

@@ -131,16 +131,20 @@ class SeriesOrigin(Protocol):
 class CandleFileReader(Protocol):
     """Reads candle files of other tools."""
 
-    def read(self, path: Path, timestamp_unit: str | None = None) -> ParsedCandles:
+    def read(
+        self, path: Path, timestamp_unit: str | None = None, within: Sequence[Path] | None = None
+    ) -> ParsedCandles:
         """All candles of a CSV, Parquet or Feather file, or of a directory of such, validated.
 
         Args:
             path: the file or directory.
             timestamp_unit: ``"s"``, ``"ms"``, ``"us"`` or ``"ns"`` for numeric timestamps; detected when
                 ``None``.
+            within: folders the files must be in, links followed; ``None``: anywhere.
 
         Raises:
-            ResearchError: ``invalid_argument`` for a path or type that cannot be read,
+            ResearchError: ``forbidden`` for what is not ``within``, whether it exists or not,
+                ``invalid_argument`` for a path or type that cannot be read,
                 ``candles_invalid`` with the first offending rows for bad content.
         """
         ...

@@ -21,6 +21,7 @@ from jesse_mcp.domain.model import Value
 from jesse_mcp.domain.timeframes import MINUTE_MS, iso_minute, parse_date
 from jesse_mcp.ports.candle_store import CandleFileReader, CandleStore
 from jesse_mcp.services.candle_quality import CandleQualityService, SeriesCheck, findings
+from jesse_mcp.services.import_folders import ImportFolders
 
 _GAPS_SHOWN = 10
 _MAX_SOURCE = 200
@@ -81,14 +82,20 @@ class CandleService:
         reader: reads candle files.
         resolve_exchange: a name as people write it to the name Jesse knows; raises ``ResearchError``
             (``invalid_argument``) when there is none.
+        folders: where files may be.
     """
 
     def __init__(
-        self, store: CandleStore, reader: CandleFileReader, resolve_exchange: Callable[[str], str]
+        self,
+        store: CandleStore,
+        reader: CandleFileReader,
+        resolve_exchange: Callable[[str], str],
+        folders: ImportFolders,
     ) -> None:
         self._store = store
         self._reader = reader
         self._resolve_exchange = resolve_exchange
+        self._folders = folders
         self.quality = CandleQualityService(store)
 
     async def import_file(
@@ -103,8 +110,9 @@ class CandleService:
             timestamp_unit: ``"s"``, ``"ms"``, ``"us"`` or ``"ns"``; detected when ``None``.
 
         Raises:
-            ResearchError: ``invalid_argument``, ``candles_invalid`` naming the first bad rows,
-                ``storage_failed``. Nothing has been stored then.
+            ResearchError: ``forbidden`` for a path that is not the caller's to import, ``invalid_argument``,
+                ``candles_invalid`` naming the first bad rows, ``storage_failed``. Nothing has been stored
+                then.
         """
         key = self._key(exchange, symbol)
         if not path.strip():
@@ -116,7 +124,7 @@ class CandleService:
         return await asyncio.to_thread(self._import, Path(path), key, timestamp_unit)
 
     def _import(self, path: Path, key: SeriesKey, timestamp_unit: str | None) -> CandleImportResult:
-        parsed = self._reader.read(path, timestamp_unit)
+        parsed = self._reader.read(path, timestamp_unit, self._folders.reachable())
         report = self._store.write(key, parsed.candles, f"file {path.name}"[:_MAX_SOURCE])
         timestamps = parsed.candles[:, TIMESTAMP].astype(np.int64)
         first, last = int(timestamps[0]), int(timestamps[-1])

@@ -1,6 +1,7 @@
 """Candle files of other tools: CSV, Parquet and Arrow, one file or a folder of them."""
 
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -24,7 +25,9 @@ class CandleFiles:
     def __init__(self, *, max_bytes: int = 2 * GIBIBYTE) -> None:
         self._max_bytes = max_bytes
 
-    def read(self, path: Path, timestamp_unit: str | None = None) -> ParsedCandles:
+    def read(
+        self, path: Path, timestamp_unit: str | None = None, within: Sequence[Path] | None = None
+    ) -> ParsedCandles:
         """All candles of a file or folder, checked, in time order.
 
         Formats are told apart by content: CSV (comma, semicolon, tab; plain, gzip or zip; with a header,
@@ -35,17 +38,19 @@ class CandleFiles:
             path: the file or folder, ``~`` allowed.
             timestamp_unit: ``"s"``, ``"ms"``, ``"us"`` or ``"ns"`` of numeric timestamps; detected when
                 ``None``. Times without a zone are UTC.
+            within: folders the files must be in, links followed; ``None``: anywhere.
 
         Raises:
-            ResearchError: ``invalid_argument`` for a path or unit that cannot be used, ``candles_invalid``
-                for content that is not one-minute candles, with the first offending rows in ``details``.
+            ResearchError: ``forbidden`` for what is not ``within``, whether it exists or not,
+                ``invalid_argument`` for a path or unit that cannot be used, ``candles_invalid`` for content
+                that is not one-minute candles, with the first offending rows in ``details``.
         """
         # Polars takes a while to load, and most runs of the server import nothing.
         from jesse_mcp.adapters.candles.file_table import candles_of
         from jesse_mcp.adapters.candles.timestamps import check_unit
 
         check_unit(timestamp_unit)
-        files, others = find_files(path)
+        files, others = find_files(path, within)
         left = self._max_bytes
         parts: list[tuple[str, ParsedCandles]] = []
         with ColumnarDecoder(self._max_bytes) as decoder:

@@ -5,7 +5,7 @@ import os
 import stat
 import zipfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, Protocol
@@ -19,8 +19,7 @@ SUFFIXES = {
     "Arrow": (".feather", ".arrow", ".ipc"),
 }
 
-#: A file without any of these is not looked into: errors quote what they cannot read, and a path may be
-#: that of a secret.
+#: A file without any of these is not looked into: a path may be that of a secret.
 _KNOWN = (*(suffix for ends in SUFFIXES.values() for suffix in ends), ".txt", ".gz")
 
 
@@ -50,12 +49,18 @@ def refuse_path(message: str, hint: str) -> ResearchError:
     return ResearchError(ErrorCode.INVALID_ARGUMENT, message, hint=hint)
 
 
-def find_files(path: Path) -> tuple[list[Path], list[str]]:
+def find_files(path: Path, within: Sequence[Path] | None = None) -> tuple[list[Path], list[str]]:
     """The files to read, symbolic links followed, and the names of files in the folder that are passed over.
 
+    Args:
+        path: a file or a folder.
+        within: folders they must be in; ``None``: anywhere.
+
     Raises:
-        ResearchError: ``invalid_argument`` when there is nothing to read or a folder mixes file types.
+        ResearchError: ``forbidden`` for what is not ``within``, ``invalid_argument`` when there is nothing to
+            read or a folder mixes file types.
     """
+    _check_within(path, path, within)
     try:
         found = path.expanduser().resolve(strict=True)
         if not found.is_dir():
@@ -80,8 +85,32 @@ def find_files(path: Path) -> tuple[list[Path], list[str]]:
     files = by_kind[kinds[0]]
     for file in files:
         # By what it leads to, as with a single file.
+        _check_within(file, path, within)
         _check_known(Path(os.path.realpath(file)))
     return files, [entry.name for entry in entries if entry not in files and entry.is_file()]
+
+
+def _check_within(file: Path, given: Path, folders: Sequence[Path] | None) -> None:
+    """Refuse a file outside of ``folders``, in the same words whether it exists or not."""
+    if folders is None or any(_leads_into(file, folder) for folder in folders):
+        return
+    named = "" if file == given else f", where {file.name} leads elsewhere"
+    raise ResearchError(
+        ErrorCode.FORBIDDEN,
+        f"path is {str(given)!r}{named}: it is not in a folder that candles may be imported from",
+        hint=f"give the absolute path of something in {' or '.join(map(str, folders))}, on the machine of "
+        "the server; who runs it names more folders in JESSE_MCP_IMPORT_FOLDERS",
+    )
+
+
+def _leads_into(file: Path, folder: Path) -> bool:
+    try:
+        # Of Path, expanduser tells which users there are.
+        found = os.path.realpath(os.path.expanduser(file))  # noqa: PTH111
+    except ValueError:
+        # No path of any file: there is a NUL in it, or half a character.
+        return False
+    return Path(found).is_relative_to(os.path.realpath(folder))
 
 
 def _check_known(found: Path) -> None:
@@ -112,7 +141,7 @@ def load(path: Path, room: Room) -> Source:
             raise refuse_path(f"path is {str(path)!r}, which is not a regular file", "give a candle file")
         try:
             return _unpacked(path.name, file, room)
-        except (OSError, EOFError, RuntimeError, zlib.error, zipfile.BadZipFile) as error:
+        except (OSError, EOFError, RuntimeError, UnicodeError, zlib.error, zipfile.BadZipFile) as error:
             raise ResearchError(
                 ErrorCode.CANDLES_INVALID,
                 f"{path.name} cannot be unpacked: {error}",
