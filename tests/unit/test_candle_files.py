@@ -287,8 +287,11 @@ def test_date_and_time_in_two_columns(folder: Folder) -> None:
 @pytest.mark.parametrize(
     ("header", "says"),
     [
-        ("timestamp,open,high,low,close,weight", "no column for volume; the columns are 'timestamp', 'open'"),
-        ("when,first,high,low,close,volume", "no column for timestamp, open"),
+        (
+            "timestamp,open,high,low,close,weight",
+            "no column for volume; of 6 columns are known: timestamp (column 1), open (column 2), ",
+        ),
+        ("when,first,high,low,close,volume", "no column for timestamp, open; of 6 columns are known: high"),
         ("timestamp,open,high,low,close,o", "'open', 'o' could each be the open"),
         ("timestamp,open,high,low,volume,volume", "'volume', 'volume' could each be the volume"),
     ],
@@ -311,8 +314,32 @@ def test_an_unknown_layout_needs_a_header(folder: Folder) -> None:
     )
 
 
+@pytest.mark.parametrize(
+    "content",
+    [
+        "SECRET;SECRET\n",
+        "SECRET " * 40,
+        "SECRET,SECRET,SECRET,SECRET,SECRET,SECRET,SECRET\nSECRET,1,2,3,4,5,6\n",
+        "open,high,low,close,volume,date,time\n1,1,1,1,1,SECRET,SECRET\n",
+        "timestamp,open,high,low,close,volume\nSECRET,1,1,1,1,1\n",
+        "timestamp,open,high,low,close,volume\n60000,SECRET,1,1,1,1\n",
+        "2023-01-01,SECRET,SECRET,SECRET,SECRET,SECRET\n",
+        "2023-01-01,1,1,1,1,1\n2023-01-01,1,1,1,1,1,SECRET\n",
+        'timestamp,open,high,low,close,volume\n"SECRET\n',
+        "timestamp,open,high,low,close,volume,SECRET\n1,2,3,4,5,6,SECRET\n",
+    ],
+)
+def test_no_error_quotes_text_of_the_file(folder: Folder, content: str) -> None:
+    with pytest.raises(ResearchError) as caught:
+        folder.read(content)
+    assert "SECRET" not in str(caught.value.to_dict())
+
+
 def test_a_line_without_enough_columns(folder: Folder) -> None:
-    folder.refuses("timestamp,price\n1,2\n", "the first line does not split into six columns or more")
+    folder.refuses(
+        "timestamp,price\n1,2\n",
+        "line 1 does not split into six columns or more in one way: 2 by comma, 1 by semi",
+    )
 
 
 # --- timestamps ------------------------------------------------------------------------------------------
@@ -429,9 +456,7 @@ def test_two_time_columns_that_disagree(folder: Folder) -> None:
 
 def test_two_time_columns_of_which_one_is_unreadable(folder: Folder) -> None:
     content = crypto_data_download(ROWS).replace("2023-01-01 00:07:00", "7 past midnight")
-    folder.refuses(
-        content, "columns 'unix' and 'date' could both be the time, but timestamp '7 past midnight'"
-    )
+    folder.refuses(content, "columns 'unix' and 'date' could both be the time, but timestamp (text) cannot")
 
 
 # --- bad rows --------------------------------------------------------------------------------------------
@@ -451,7 +476,7 @@ T3 = START + 3 * 60_000
 @pytest.mark.parametrize(
     ("row", "kind", "reason"),
     [
-        (f"{T3},100,101,99,abc,1", "not_a_number", "close is 'abc', not a number"),
+        (f"{T3},100,101,99,abc,1", "not_a_number", "close is (text), not a number"),
         (f"{T3},,101,99,100,1", "not_a_number", "open is missing"),
         (f"{T3},nan,101,99,100,1", "not_a_number", "open is 'nan', not a number"),
         (f"{T3},100,101,99,100,inf", "not_a_number", "volume is 'inf', not a number"),
@@ -459,7 +484,7 @@ T3 = START + 3 * 60_000
         (f'{T3},"1,000.5",1001,99,100,1', "not_a_number", "open is '1,000.5', not a number"),
         ("", "timestamp_unreadable", "timestamp (missing) cannot be read"),
         (",100,101,99,100,1", "timestamp_unreadable", "timestamp (missing) cannot be read"),
-        ("soon,100,101,99,100,1", "timestamp_unreadable", "timestamp 'soon' cannot be read"),
+        ("soon,100,101,99,100,1", "timestamp_unreadable", "timestamp (text) cannot be read"),
         ("17,100,101,99,100,1", "timestamp_out_of_range", "timestamp '17' in milliseconds is out of range"),
         (f"{T3 + 1},100,101,99,100,1", "timestamp_not_a_minute", f"timestamp '{T3 + 1}' is not on a minute"),
         (f"{T3},-1,101,-2,100,1", "price_not_positive", "a price is not above zero (open -1.0"),
@@ -760,7 +785,7 @@ def test_files_may_not_contradict_each_other(folder: Folder) -> None:
 def test_one_bad_file_spoils_the_folder(folder: Folder) -> None:
     path = days(folder, ROWS[:10], ROWS[10:])
     (path / "1.csv").write_text("timestamp,open\n")
-    with refused(ErrorCode.CANDLES_INVALID, "1.csv: the first line does not split"):
+    with refused(ErrorCode.CANDLES_INVALID, "1.csv: line 1 does not split"):
         folder.reader.read(path)
 
 

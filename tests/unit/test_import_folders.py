@@ -106,7 +106,7 @@ async def test_no_path_of_others_leads_out_or_tells_what_is_there(
     (imports / "folder").symlink_to(outside.parent)
     beside = tmp_path / "home" / "imports-of-others"
     beside.mkdir()
-    ways = [
+    ways: list[str | Path] = [
         outside,
         outside.parent,
         outside.parent / "nothing.csv",
@@ -129,7 +129,7 @@ async def test_no_path_of_others_leads_out_or_tells_what_is_there(
         f"{imports}/\ud800.csv",
         f"/proc/self/cwd/{outside.name}",
     ]
-    said = {await refusal(service(tmp_path), way) for way in ways if way}
+    said = {await refusal(service(tmp_path), way) for way in ways}
     assert said == {"path is PATH: it is not in a folder that candles may be imported from"}
 
 

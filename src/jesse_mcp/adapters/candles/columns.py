@@ -61,7 +61,8 @@ def find_columns(name: str, table: Table) -> Columns:
     if missing:
         raise invalid(
             name,
-            f"no column for {', '.join(missing)}; the columns are {_listed(table.names)}",
+            f"no column for {', '.join(missing)}; of {len(table.names)} columns are known: "
+            f"{_known(timestamps, prices) or 'none'}",
             _HINT,
             {"missing": missing},
         )
@@ -88,6 +89,12 @@ def _base_volume(table: Table, plain: list[str]) -> list[int]:
         base = [i for i, currency in found.items() if symbol.startswith(currency)]
         return base or list(found)
     return list(found)
+
+
+def _known(timestamps: tuple[int, ...], prices: dict[str, int]) -> str:
+    """By number: the names of the others may be the content of a file that has no header."""
+    found = [*(("timestamp", i) for i in timestamps), *prices.items()]
+    return ", ".join(f"{role} (column {i + 1})" for role, i in sorted(found, key=lambda one: one[1]))
 
 
 def _ambiguous(name: str, role: str, columns: list[str]) -> Exception:

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from jesse_mcp.adapters.candles.columnar import ColumnarDecoder
 from jesse_mcp.adapters.candles.columns import Columns, find_columns
 from jesse_mcp.adapters.candles.sources import Source
-from jesse_mcp.adapters.candles.tables import Table, invalid, read_table
+from jesse_mcp.adapters.candles.tables import Table, invalid, read_table, shown
 from jesse_mcp.adapters.candles.timestamps import Moments, read_moments
 from jesse_mcp.adapters.candles.validation import Problem, order_problems, price_problems, refuse
 from jesse_mcp.domain.candles import CLOSE, HIGH, LOW, OPEN, TIMESTAMP, VOLUME, ParsedCandles
@@ -131,14 +131,14 @@ def _numbers(column: pl.Series) -> NDArray[np.float64]:
 def _in_the_words_of_the_file(
     problem: Problem, candles: NDArray[np.float64], table: Table, columns: Columns
 ) -> Problem:
-    """A value that is no number is shown as it was written."""
+    """A value that is no number is shown as it was written, if it looks like one."""
     if problem.kind != "not_a_number":
         return problem
 
     def reason(row: int) -> str:
         role = next(r for r, position in _ROLES.items() if not np.isfinite(candles[row, position]))
         written = table.columns[columns.prices[role]][row]
-        return f"{role} is missing" if written is None else f"{role} is {str(written)[:40]!r}, not a number"
+        return f"{role} is missing" if written is None else f"{role} is {shown(written)}, not a number"
 
     return replace(problem, reason=reason)
 

@@ -31,6 +31,7 @@ _NUMBER = re.compile(r"\s*[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?\s*")
 _DATE = re.compile(r"\s*\d{4}[-/.]\d{2}[-/.]\d{2}([T ].*)?")
 _PREAMBLE = re.compile(r"\s*(https?://|www\.|#)|\s*$", re.IGNORECASE)
 _MAX_PREAMBLE = 20
+_NUMBER_OR_TIME = re.compile(r"[\d\s:./,+eTZ-]{1,40}|[+-]?(nan|inf|infinity)", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -51,6 +52,15 @@ class Table:
 def invalid(name: str, message: str, hint: str, details: dict[str, object] | None = None) -> ResearchError:
     """``candles_invalid`` about a whole file."""
     return ResearchError(ErrorCode.CANDLES_INVALID, f"{name}: {message}", hint=hint, details=details)
+
+
+def shown(value: object) -> str:
+    """A value for an error: numbers and times, but no text, which may be from another file than was meant."""
+    if value is None:
+        return "(missing)"
+    if not _NUMBER_OR_TIME.fullmatch(str(value)):
+        return "(text)"
+    return repr(value) if isinstance(value, str) else str(value)
 
 
 def read_table(source: Source, decoder: ColumnarDecoder) -> Table:
@@ -91,9 +101,8 @@ def _columnar(source: Source, kind: str, decoder: ColumnarDecoder) -> Table:
     return Table(tuple(frame.columns), tuple(frame.get_columns()), 1, kind)
 
 
-def _damaged(name: str, error: BaseException) -> ResearchError:
-    first_line = (str(error).splitlines() or ["damaged"])[0][:200]
-    return invalid(name, f"the CSV file cannot be read: {first_line}", "export or download it again")
+def _damaged(name: str) -> ResearchError:
+    return invalid(name, "the CSV file cannot be read: it is damaged", "export or download it again")
 
 
 def _delimited(source: Source) -> Table:
@@ -102,7 +111,7 @@ def _delimited(source: Source) -> Table:
     skipped = next((i for i, line in enumerate(head) if not _PREAMBLE.match(line)), len(head))
     if skipped == len(head):
         raise invalid(source.name, "there is no table in the file", "export the candles again")
-    separator, fields = _split(source.name, head[skipped])
+    separator, fields = _split(source.name, head[skipped], skipped + 1)
     headed = not (_NUMBER.fullmatch(fields[0]) or _DATE.fullmatch(fields[0]))
     first = skipped + headed
     frame = _parse(source.name, content, separator, first, len(fields))
@@ -128,17 +137,15 @@ def _head(name: str, content: bytes) -> list[str]:
         raise invalid(name, f"the text is not UTF-8 ({error.reason})", "save it as UTF-8 CSV") from error
 
 
-def _split(name: str, line: str) -> tuple[str, list[str]]:
+def _split(name: str, line: str, number: int) -> tuple[str, list[str]]:
     """The separator of a line and its fields: the one that makes six columns or more."""
-    candidates = {
-        separator: fields
-        for separator in _SEPARATORS
-        if len(fields := next(csv.reader([line], delimiter=separator), [])) >= len(PLAIN)
-    }
+    split = {separator: next(csv.reader([line], delimiter=separator), []) for separator in _SEPARATORS}
+    candidates = {separator: fields for separator, fields in split.items() if len(fields) >= len(PLAIN)}
     if len(candidates) != 1:
+        counted = ", ".join(f"{len(split[separator])} by {word}" for separator, word in _SEPARATORS.items())
         raise invalid(
             name,
-            f"the first line does not split into six columns or more: {line[:120]!r}",
+            f"line {number} does not split into six columns or more in one way: {counted}",
             "separate timestamp, open, high, low, close, volume by commas, semicolons or tabs",
         )
     return candidates.popitem()
@@ -169,9 +176,9 @@ def _parse(name: str, content: bytes, separator: str, skip: int, width: int) -> 
     except pl.exceptions.NoDataError as error:
         raise _no_rows(name) from error
     except pl.exceptions.PolarsError as error:
-        raise _malformed(name, content, separator, width) or _damaged(name, error) from error
-    except pl.exceptions.PanicException as error:
-        raise _damaged(name, error) from None
+        raise _malformed(name, content, separator, width) or _damaged(name) from error
+    except pl.exceptions.PanicException:
+        raise _damaged(name) from None
 
 
 def _malformed(name: str, content: bytes, separator: str, width: int) -> ResearchError | None:

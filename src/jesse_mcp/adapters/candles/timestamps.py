@@ -8,7 +8,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from jesse_mcp.adapters.candles.tables import invalid
+from jesse_mcp.adapters.candles.tables import invalid, shown
 from jesse_mcp.adapters.candles.validation import END_OF_TIME_MS, Problem
 from jesse_mcp.domain.errors import ErrorCode, ResearchError
 from jesse_mcp.domain.timeframes import MINUTE_MS
@@ -174,10 +174,4 @@ def _scaled(
 
 
 def _problem(kind: str, mask: NDArray[np.bool_], says: str, column: pl.Series) -> Problem:
-    return Problem(kind, np.flatnonzero(mask), lambda row: says.format(_shown(column[row])))
-
-
-def _shown(value: object) -> str:
-    if value is None:
-        return "(missing)"
-    return repr(value[:40]) if isinstance(value, str) else str(value)
+    return Problem(kind, np.flatnonzero(mask), lambda row: says.format(shown(column[row])))
