@@ -6,7 +6,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from jesse_mcp import __version__, setting_values
+from jesse_mcp import __version__
 from jesse_mcp.adapters.candles.file_reader import CandleFiles
 from jesse_mcp.adapters.embedded.market_data import EmbeddedMarketData
 from jesse_mcp.adapters.embedded.paper import EmbeddedPaperEngine
@@ -75,6 +75,7 @@ from jesse_mcp.services.system import SystemService
 from jesse_mcp.services.tokens import TokenService
 from jesse_mcp.services.value_at_risk import VarService
 from jesse_mcp.services.walk_forward import WalkForwardService
+from jesse_mcp.setting_values import paths
 from jesse_mcp.settings import Settings
 
 if TYPE_CHECKING:
@@ -357,5 +358,5 @@ def _why_no_origin(settings: Settings) -> str:
 
 
 def _candle_service(store: CandleStore, catalog: JesseCatalog, settings: Settings) -> CandleService:
-    folders = ImportFolders(settings.home, tuple(map(Path, setting_values.paths(settings.import_folders))))
+    folders = ImportFolders(settings.home, tuple(map(Path, paths(settings.import_folders))))
     return CandleService(store, CandleFiles(), lambda name: resolve_exchange(name, catalog).name, folders)

@@ -17,10 +17,21 @@ ALLOWED: dict[str, set[str]] = {
     "engine_side": set(),
     "setting_values": set(),
     "settings": {"domain", "setting_values"},
+    "unknown_variables": {"settings"},
     "backends": {"adapters", "services", "ports", "domain", "settings"},
-    "composition": {"backends", "adapters", "services", "ports", "domain", "settings"},
-    "server": {"server", "services", "domain", "settings", "composition"},
-    "cli": {"cli", "server", "services", "domain", "settings", "composition", "adapters", "analytics"},
+    "composition": {"backends", "adapters", "services", "ports", "domain", "settings", "setting_values"},
+    "server": {"server", "services", "domain", "settings", "unknown_variables", "composition"},
+    "cli": {
+        "cli",
+        "server",
+        "services",
+        "domain",
+        "settings",
+        "unknown_variables",
+        "composition",
+        "adapters",
+        "analytics",
+    },
 }
 # The engine side runs where only Jesse's dependencies are installed.
 ENGINE_SIDE_LIBRARIES = {"jesse", "numpy", "pydantic_core", "ray", "requests", "urllib3"}

@@ -11,6 +11,7 @@ from rich.console import Console
 from jesse_mcp.cli import demo, doctor, main
 from jesse_mcp.cli.client_config import client_config, configuration
 from jesse_mcp.settings import Settings, variable
+from jesse_mcp.unknown_variables import unknown_variables
 
 SECRET = "sentinel-51c0-of-some-length"  # noqa: S105  (a value to look for)
 RECORDS = f"postgresql+psycopg://me:{SECRET}@host/desk"
@@ -119,6 +120,18 @@ def test_a_variable_is_read(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     found = getattr(settings, name)
     assert (found.get_secret_value() if hasattr(found, "get_secret_value") else found) == value
     assert name in settings.model_fields_set
+
+
+@pytest.mark.parametrize("name", [name for name in VALUES if not name.endswith("_file")])
+def test_with_the_prefix_a_variable_is_read_or_told_of(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    for part in JWT if name.startswith(("jwt_", "public_url")) else ():  # they belong together
+        monkeypatch.setenv(variable(f"jwt_{part}"), JWT[part])
+    if name == "jobs_webhook":  # nothing is sent without a signature
+        monkeypatch.setenv("JESSE_MCP_WEBHOOK_SECRET", SECRET)
+    prefixed = f"JESSE_MCP_{name.upper()}"
+    monkeypatch.setenv(prefixed, VALUES[name][0])
+    assert (name in Settings().model_fields_set) is not bool(unknown_variables([prefixed]))
+    assert unknown_variables([variable(name)]) == []
 
 
 @pytest.mark.parametrize("name", VALUES)

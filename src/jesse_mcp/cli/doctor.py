@@ -15,6 +15,7 @@ from rich.text import Text
 from jesse_mcp.composition import Application, make_home
 from jesse_mcp.domain.errors import ErrorCode, ResearchError
 from jesse_mcp.settings import Settings, variable
+from jesse_mcp.unknown_variables import unknown_variables
 
 _WANTED_DISK_MB = 2048
 
@@ -39,7 +40,7 @@ def doctor() -> int:
     settings = Settings()
     console = Console()
     console.print(_settings_table(settings))
-    checks = asyncio.run(examine(settings))
+    checks = [variables_check(), *asyncio.run(examine(settings))]
     table = Table("check", "", "found")
     for check in checks:
         mark = "[green]ok[/]" if check.passed else "[red]problem[/]"
@@ -77,6 +78,14 @@ async def examine(settings: Settings) -> list[Check]:
     finally:
         await application.close()
     return checks
+
+
+def variables_check() -> Check:
+    """Whether every variable with our prefix is a setting."""
+    unknown = unknown_variables()
+    if not unknown:
+        return Check("variables", True, "every JESSE_MCP_ variable is a setting")
+    return Check("variables", False, "\n".join(unknown), "correct their names, or unset them")
 
 
 def _attempt(name: str, look: Callable[[], str]) -> Check:

@@ -63,12 +63,13 @@ async def serve(
     from jesse_mcp.composition import Application, open_traces
     from jesse_mcp.server.assembly import build_server
     from jesse_mcp.server.http.asgi import THREADS
-    from jesse_mcp.server.log_output import set_up_logging
+    from jesse_mcp.server.log_output import set_up_logging, warn_of_unknown_variables
 
     asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(THREADS))
     # After the framework is loaded, which sets up logging of its own.
     close_log = set_up_logging(settings)
     try:
+        warn_of_unknown_variables()
         await _serve_stdio(build_server(Application(settings, open_traces(settings))))
     finally:
         await asyncio.to_thread(close_log)

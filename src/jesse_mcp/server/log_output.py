@@ -12,6 +12,9 @@ from jesse_mcp.domain.identity import iso_utc
 from jesse_mcp.server.rotating_file import BackgroundFile
 from jesse_mcp.server.secret_masking import SecretMask, secrets_of
 from jesse_mcp.settings import Settings
+from jesse_mcp.unknown_variables import unknown_variables
+
+logger = logging.getLogger("jesse_mcp.settings")
 
 #: Loggers that write a line for every request.
 QUIETENED = ("httpx2", "mcp.server.streamable_http")
@@ -50,6 +53,12 @@ def set_up_logging(settings: Settings) -> Callable[[], None]:
         for name in QUIETENED:
             logging.getLogger(name).setLevel(logging.WARNING)
     return _nothing if file is None else file.close
+
+
+def warn_of_unknown_variables() -> None:
+    """What somebody has set and nothing reads."""
+    for sentence in unknown_variables():
+        logger.warning("%s", sentence)
 
 
 def _nothing() -> None:

@@ -58,10 +58,11 @@ class AsgiApplication:
 
         from jesse_mcp.composition import Application, open_tokens, open_traces
         from jesse_mcp.server.http.application import build_http_application
-        from jesse_mcp.server.log_output import set_up_logging
+        from jesse_mcp.server.log_output import set_up_logging, warn_of_unknown_variables
 
         # After the framework is loaded, which sets up logging of its own.
         stack.push_async_callback(asyncio.to_thread, set_up_logging(settings))
+        warn_of_unknown_variables()
         tokens = open_tokens(settings)
         check_reach(settings, tokens, this_machine_only=self._this_machine_only)
         web = build_http_application(Application(settings, open_traces(settings)), tokens)
