@@ -195,7 +195,10 @@ async def test_limits(desk: Opened) -> None:
         assert [(await ours.call("x")).status_code for _ in range(4)] == [401, 401, 401, 429]
         assert (await ours.ask("/health")).status_code == 200
         long = json.dumps(CALL).encode() + b" " * 2000
-        assert (await ours.ask("/mcp", "admin", content=long)).status_code == 413
+        large = await ours.ask("/mcp", "admin", content=long)
+        assert large.status_code == 413
+        assert "2,000 bytes" in large.json()["error"]["message"]
+        assert "JESSE_MCP_MAX_REQUEST_BYTES" in large.json()["error"]["hint"]
 
 
 async def test_a_session_belongs_to_the_token_that_began_it(desk: Opened) -> None:
@@ -252,8 +255,17 @@ async def test_only_names_that_are_ours(desk: Opened) -> None:
         "allowed_origins": ("https://desk.example.org",),
     }
     async with desk(**names) as ours:
-        answers = [(headers, (await ours.call("read", headers=headers)).status_code) for headers, _ in HOSTS]
-    assert answers == HOSTS
+        answers = [(headers, await ours.call("read", headers=headers)) for headers, _ in HOSTS]
+    assert [(headers, answer.status_code) for headers, answer in answers] == HOSTS
+    named = {421: ("Host", "JESSE_MCP_ALLOWED_HOSTS"), 403: ("Origin", "JESSE_MCP_ALLOWED_ORIGINS")}
+    for headers, answer in answers:
+        if answer.status_code != 200:
+            header, setting = named[answer.status_code]
+            error = answer.json()["error"]
+            assert error["code"] == "forbidden"
+            assert repr(headers[header]) in error["message"]
+            assert setting in error["hint"]
+            assert answer.headers["x-request-id"]
 
 
 #: Who connects, what it says of others, and who is believed to call.

@@ -14,6 +14,7 @@ from jesse_mcp.server.assembly import build_server
 from jesse_mcp.server.http.asgi import asks_for_tokens
 from jesse_mcp.server.http.authentication import authentication, http_origin
 from jesse_mcp.server.http.metrics import Metrics
+from jesse_mcp.server.http.plain_refusals import PlainRefusals
 from jesse_mcp.server.http.request_identity import RequestIdentity
 from jesse_mcp.server.http.request_limits import RateLimit, RequestDeadline, TokenBuckets
 from jesse_mcp.server.http.token_refusal import MCP_PATH, TokenRefusal
@@ -67,6 +68,7 @@ def build_http_application(application: Application, tokens: TokenService) -> Ht
     )
     web.debug = False
     trusted = list(settings.trusted_proxies)
-    numbered = RequestIdentity(UnambiguousRequests(TokenRefusal(web)))
+    taught = PlainRefusals(TokenRefusal(web), settings.max_request_bytes)
+    numbered = RequestIdentity(UnambiguousRequests(taught))
     outer: Any = ProxyHeadersMiddleware(numbered, trusted_hosts=trusted)  # type: ignore[arg-type]
     return HttpApplication(outer, web.router.lifespan_context(web))

@@ -57,7 +57,7 @@ class RequestIdentity:
 
 
 def _refused_name(headers: Headers, status: int) -> str:
-    """What may have been refused: the answer itself does not say it."""
+    """What may have been refused, for who runs the server."""
     if status == 421:
         return f": {headers.get('host', '')[:100]!r} is not in JESSE_MCP_ALLOWED_HOSTS"
     if status == 403 and "origin" in headers:
