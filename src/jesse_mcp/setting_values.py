@@ -50,6 +50,15 @@ def origin(value: str) -> str:
 
 
 def network(value: str) -> str:
+    try:
+        ipaddress.ip_network(value)
+    except ValueError as error:
+        if "host bits" not in str(error):
+            raise ValueError(f"{value!r} is no address and no network such as 10.0.0.0/8") from None
+        whole = ipaddress.ip_network(value, strict=False)
+        raise ValueError(
+            f"{value} is an address within a network: give {whole} for all of it, or the address alone"
+        ) from None
     if ipaddress.ip_network(value).prefixlen == 0:
         raise ValueError(f"{value} is everybody: name the addresses of your proxies")
     return value

@@ -243,6 +243,11 @@ FAULTS = {
         "invalid setting JESSE_MCP_TRUSTED_PROXIES: ",
         "everybody",
     ),
+    "proxy within a network": (
+        {"JESSE_MCP_TRUSTED_PROXIES": "10.0.0.1/8"},
+        "invalid setting JESSE_MCP_TRUSTED_PROXIES: ",
+        "give 10.0.0.0/8 for all of it",
+    ),
     "plain keys": (
         {"JESSE_MCP_JWT_JWKS_URL": "http://id.example.org/keys"},
         "invalid setting JESSE_MCP_JWT_JWKS_URL: ",
