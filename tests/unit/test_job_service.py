@@ -250,7 +250,9 @@ async def test_whoever_gives_up_on_joining_stops_nobodys_work(service: JobServic
     assert (await service.wait(first.job_id, LONG)).run_id == "run_on"
 
 
-async def test_a_known_failure_is_kept_whole(service: JobService) -> None:
+async def test_a_known_failure_is_kept_whole(service: JobService, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO, logger="jesse_mcp.jobs")
+
     async def work(reporter: JobReporter) -> None:
         raise ResearchError(
             ErrorCode.STRATEGY_RAISED, "line 3 divides by zero", "fix it", {"line": 3, "file": Path("x.py")}
@@ -266,6 +268,7 @@ async def test_a_known_failure_is_kept_whole(service: JobService) -> None:
         "details": {"line": 3, "file": "x.py"},
     }
     assert ResearchError.from_dict(ended.error).code is ErrorCode.STRATEGY_RAISED
+    assert f"{job.job_id}, a backtest of local, ended as failed (strategy_raised)" in caplog.messages
 
 
 async def test_an_unknown_failure_shows_no_internals_but_logs_them(

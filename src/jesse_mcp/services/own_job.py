@@ -132,11 +132,12 @@ class OwnJob:
         await writer
         self._end = self._outcome()
         logger.info(
-            "%s, a %s of %s, ended as %s",
+            "%s, a %s of %s, ended as %s%s",
             self.job.job_id,
             self.job.kind,
             self.caller.name,
             self._end.state.value,
+            "" if self._end.error is None else f" ({self._end.error['code']})",
             extra={"job_id": self.job.job_id, "run_id": self._end.run_id},
         )
         await self.write_end()
