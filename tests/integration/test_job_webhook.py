@@ -144,11 +144,14 @@ def test_two_servers_tell_of_each_job_once(receiver: Receiver, postgresql: Place
     assert sorted(keys) == sorted([f"{one}:lost" for one in lost] + [f"{one}:done" for one in done])
 
 
-def test_an_address_inside_is_refused_at_the_start(receiver: Receiver, tmp_path: Path) -> None:
+@pytest.mark.parametrize("options", [[], ["--transport", "http", "--port", "0"]], ids=["stdio", "http"])
+def test_an_address_inside_is_refused_at_the_start(
+    receiver: Receiver, tmp_path: Path, options: list[str]
+) -> None:
     surroundings = environment(tmp_path, receiver, JESSE_MCP_WEBHOOK_ALLOW_PRIVATE="false")
     surroundings["JESSE_MCP_JOBS_WEBHOOK"] = f"https://127.0.0.1/{IN_THE_ADDRESS}"
     ended = subprocess.run(
-        [sys.executable, "-m", "jesse_mcp", "serve"],
+        [sys.executable, "-m", "jesse_mcp", "serve", *options],
         env=surroundings,
         stdin=subprocess.DEVNULL,
         capture_output=True,
@@ -160,3 +163,4 @@ def test_an_address_inside_is_refused_at_the_start(receiver: Receiver, tmp_path:
     assert "invalid_argument: JESSE_MCP_JOBS_WEBHOOK: webhook cannot be used: 127.0.0.1 is" in ended.stderr
     assert "JESSE_MCP_WEBHOOK_ALLOW_PRIVATE=true" in ended.stderr
     assert IN_THE_ADDRESS not in ended.stderr
+    assert "serving MCP" not in ended.stderr

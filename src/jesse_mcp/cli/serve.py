@@ -129,7 +129,7 @@ async def _serve_http(settings: Settings) -> None:
     # Nobody on stdio waits for them.
     import uvicorn
 
-    # Before it is told where it serves: whoever reads that may call at once.
+    # Before signals wait for a start to be undone: until then they just end the process.
     import jesse_mcp.server.assembly  # noqa: F401
     from jesse_mcp.server.http.asgi import AsgiApplication
 
@@ -148,11 +148,17 @@ async def _serve_http(settings: Settings) -> None:
     )
     host, port = listener.getsockname()[:2]
     shown = f"[{host}]" if ":" in host else host
-    # Whoever reads the line may send a signal at once.
+
+    class Announced(uvicorn.Server):
+        async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+            await super().startup(sockets)
+            # Whoever reads the line may call, and send a signal, at once.
+            where = f"serving MCP at http://{shown}:{port}/mcp"
+            Console(stderr=True, highlight=False).print(where, soft_wrap=True)
+
     _stop_gently()
-    Console(stderr=True, highlight=False).print(f"serving MCP at http://{shown}:{port}/mcp", soft_wrap=True)
     with suppress(asyncio.CancelledError):
-        await uvicorn.Server(config).serve(sockets=[listener])
+        await Announced(config).serve(sockets=[listener])
     if app.failure is not None:
         raise app.failure
 
