@@ -289,7 +289,7 @@ def test_the_demo_explains_what_it_cannot_use(shell: Shell, tmp_path: Path) -> N
 def test_doctor_finds_nothing_and_shows_the_settings(shell: Shell) -> None:
     shown = shell.run("doctor", JESSE_MCP_RUN_TIMEOUT="77").stdout
     assert "problem" not in shown
-    assert shown.count("│ ok") == 5
+    assert shown.count("│ ok") == 6
     assert re.search(r"JESSE_MCP_RUN_TIMEOUT +│ 77.0 +│ environment", shown)
     assert re.search(r"JESSE_MCP_RUN_MEMORY_MB +│ 4096 +│ default", shown)
 
