@@ -7,6 +7,7 @@ from contextlib import AsyncExitStack
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from jesse_mcp.domain.errors import ErrorCode, ResearchError
+from jesse_mcp.server.http.heap import give_memory_back
 from jesse_mcp.services.tokens import TokenService
 from jesse_mcp.settings import Settings
 
@@ -54,6 +55,7 @@ class AsgiApplication:
 
     async def _open(self, stack: AsyncExitStack) -> ASGIApp:
         settings = Settings() if self._settings is None else self._settings
+        give_memory_back()
         asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(THREADS))
 
         from jesse_mcp.composition import Application, open_tokens, open_traces
