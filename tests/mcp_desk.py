@@ -77,6 +77,19 @@ def environment(folder: Path, engine_python: Path, **more: str) -> dict[str, str
     }
 
 
+def environment_without_engine(folder: Path, **more: str) -> dict[str, str]:
+    """Of a server that says all it does; what works on prices of the call needs no engine."""
+    return {
+        **os.environ,
+        "JESSE_PYTHON": "",
+        "JESSE_MCP_HOME": str(folder / "home"),
+        "JESSE_MCP_CACHE": str(folder / "cache"),
+        "JESSE_MCP_PREWARM": "false",
+        "JESSE_MCP_LOG_LEVEL": "DEBUG",
+        **more,
+    }
+
+
 def strict_json(text: str) -> Any:
     """``text`` as JSON, which knows no NaN and no Infinity."""
 

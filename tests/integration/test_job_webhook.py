@@ -3,7 +3,6 @@
 import hashlib
 import hmac
 import json
-import os
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -19,7 +18,7 @@ from jesse_mcp.adapters.storage.database import Database
 from jesse_mcp.adapters.storage.job_notices import SqlJobNotices
 from jesse_mcp.adapters.storage.jobs import SqlJobStore
 from jesse_mcp.adapters.storage.tables import job_notices
-from mcp_desk import Desk, http_desk, http_server, stdio_desk, wait_until
+from mcp_desk import Desk, environment_without_engine, http_desk, http_server, stdio_desk, wait_until
 from postgres_host import Place
 from webhook_receiver import Receiver
 
@@ -36,19 +35,12 @@ def receiver() -> Iterator[Receiver]:
 
 
 def environment(folder: Path, receiver: Receiver, **more: str) -> dict[str, str]:
-    """Of a server without an engine: what it does with prices of the call needs none."""
-    return {
-        **os.environ,
-        "JESSE_PYTHON": "",
-        "JESSE_MCP_HOME": str(folder / "home"),
-        "JESSE_MCP_CACHE": str(folder / "cache"),
-        "JESSE_MCP_PREWARM": "false",
-        "JESSE_MCP_LOG_LEVEL": "DEBUG",
+    own = {
         "JESSE_MCP_WEBHOOK_SECRET": SECRET,
         "JESSE_MCP_WEBHOOK_ALLOW_PRIVATE": "true",
         "JESSE_MCP_JOBS_WEBHOOK": f"http://127.0.0.1:{receiver.port}/{IN_THE_ADDRESS}?token={IN_THE_ADDRESS}",
-        **more,
     }
+    return environment_without_engine(folder, **(own | more))
 
 
 def work(desk: Desk, seed: int = 1) -> str:

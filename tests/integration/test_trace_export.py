@@ -1,6 +1,5 @@
 """Servers in processes of their own send their spans to a collector, the last ones when they end."""
 
-import os
 import signal
 import subprocess
 import sys
@@ -11,7 +10,7 @@ from typing import Any
 import httpx2
 import pytest
 
-from mcp_desk import http_server, stdio_desk
+from mcp_desk import environment_without_engine, http_server, stdio_desk
 from otlp_collector import Collector
 
 TRACE, PARENT = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
@@ -30,18 +29,12 @@ def collector() -> Iterator[Collector]:
 
 def environment(folder: Path, endpoint: str, **more: str) -> dict[str, str]:
     """Nothing is sent before the end."""
-    return {
-        **os.environ,
-        "JESSE_PYTHON": "",
-        "JESSE_MCP_HOME": str(folder / "home"),
-        "JESSE_MCP_CACHE": str(folder / "cache"),
-        "JESSE_MCP_PREWARM": "false",
-        "JESSE_MCP_LOG_LEVEL": "DEBUG",
+    own = {
         "OTEL_EXPORTER_OTLP_ENDPOINT": endpoint,
         "OTEL_EXPORTER_OTLP_HEADERS": f"x-token={TOKEN}",
         "OTEL_BSP_SCHEDULE_DELAY": "600000",
-        **more,
     }
+    return environment_without_engine(folder, **(own | more))
 
 
 def test_over_http_a_callers_trace_goes_on_and_the_rest_is_sent_at_the_end(
