@@ -389,7 +389,11 @@ async def test_the_runs_of_a_lost_node_finish_elsewhere(bench: Bench) -> None:
     tasks = [start(bench.shared, bench.run("announce(); gate()")) for _ in range(4)]
     await until(lambda: len(bench.reported()) == 2, "two nodes take a run each")
     lost = len(bench.cluster.nodes) - 1
+    doomed = [one for one in bench.reported() if one[1] == bench.cluster.nodes[lost]["raylet"]]
+    assert len(doomed) == 1
     await asyncio.to_thread(bench.cluster.kill, lost)
+    # Its processes end when they miss it; until then one could still deliver.
+    await until(lambda: all_gone(doomed), "the run of the lost node went on")
     bench.open_gate()
     outcomes = await asyncio.gather(*tasks)
     assert [but_for_time(outcome).trades for outcome in outcomes] == [expected.trades] * 4
