@@ -160,18 +160,22 @@ class JobService:
         loop = asyncio.get_running_loop()
         deadline = loop.time() + seconds
         seen: tuple[float | None, str | None] = (None, None)
+        waited = False
         while True:
             own = self._own.get(job_id)
             # Taken before the state is read, so that no change between the two is missed.
             changed = own.changed if own else None
             job = own.job if own else await asyncio.to_thread(self._store.get, job_id)
-            if on_progress is not None and (job.progress, job.message) != seen:
+            remaining = deadline - loop.time()
+            over = not job.state.active or remaining <= 0
+            # Who does not wait has the answer itself at the same moment.
+            if on_progress is not None and (waited or not over) and (job.progress, job.message) != seen:
                 seen = (job.progress, job.message)
                 await on_progress(*seen)
-            remaining = deadline - loop.time()
-            if not job.state.active or remaining <= 0:
+            if over:
                 return job
-            await _pause(changed, remaining)
+            waited = True
+            await _pause(changed, deadline - loop.time())
 
     async def cancel(self, job_id: str) -> Job:
         """Stop a job.
