@@ -1,11 +1,13 @@
 """What every test may ask for."""
 
+import gc
 import logging
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
+from hypothesis import settings as hypothesis_settings
 from sqlalchemy import URL
 
 from debian_programs import Program, UnavailableError, program
@@ -20,6 +22,12 @@ from postgres_host import Place, PostgresHost, running_postgres
 FIRST_INSTALLATION = 1800
 
 
+def pytest_configure() -> None:
+    # What a machine takes for an example is no property of the code; the first one may import a library.
+    hypothesis_settings.register_profile("patient", deadline=None)
+    hypothesis_settings.load_profile("patient")
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if (
@@ -27,6 +35,11 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             and item.get_closest_marker("timeout") is None
         ):
             item.add_marker(pytest.mark.timeout(FIRST_INSTALLATION))
+
+
+def pytest_collection_finish() -> None:
+    # Thousands of tests are no garbage: nothing that collects it has to look through them every time.
+    gc.freeze()
 
 
 @pytest.fixture(autouse=True)

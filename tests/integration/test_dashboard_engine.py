@@ -19,9 +19,8 @@ import pytest
 import pytest_asyncio
 from pydantic import SecretStr
 
+from jesse_candles import in_jesse
 from jesse_host import PASSWORD, JesseHost
-from jesse_mcp.adapters.dashboard.candle_export import exported
-from jesse_mcp.adapters.dashboard.candle_upload import upload_candles
 from jesse_mcp.adapters.dashboard.client import DashboardClient
 from jesse_mcp.adapters.dashboard.engine import DashboardEngine
 from jesse_mcp.adapters.dashboard.login import Credentials
@@ -100,9 +99,7 @@ class Bench:
         self.strategies = host.project / "strategies"
         self.embedded = EmbeddedEngine(folder / "cache", python, 1, 60, 1024)
         self.dashboard = self.engine()
-        rows = synthetic_candles(FIRST_MS, DAYS * 1_440, 1)
-        upload_candles(client, KEY, rows)
-        rows = exported(client, KEY)
+        rows = in_jesse(client, KEY, synthetic_candles(FIRST_MS, DAYS * 1_440, 1))
         self._candles = folder / "candles.f64"
         rows.astype("<f8").tofile(self._candles)
 

@@ -9,9 +9,10 @@ import pytest
 import pytest_asyncio
 from pydantic import SecretStr
 
+from jesse_candles import in_jesse
 from jesse_host import PASSWORD, JesseHost
 from jesse_mcp.adapters.dashboard.candle_export import exported
-from jesse_mcp.adapters.dashboard.candle_upload import upload_candles
+from jesse_mcp.adapters.dashboard.candle_upload import existing_series, upload_candles
 from jesse_mcp.adapters.dashboard.client import DashboardClient
 from jesse_mcp.adapters.dashboard.engine import DashboardEngine
 from jesse_mcp.adapters.dashboard.equity import REBUILT
@@ -62,8 +63,10 @@ def candles(client: DashboardClient, tmp_path_factory: pytest.TempPathFactory) -
     for seed, (symbol, price) in enumerate(PRICES.items()):
         rows = synthetic_candles(FIRST_MS, (WARM_UP_DAYS + DAYS) * 1_440, seed, start_price=price)
         key = SeriesKey(exchange=first, symbol=symbol)
-        upload_candles(client, key, rows)
+        kept = in_jesse(client, key, rows)
         for other in others:
+            if SeriesKey(exchange=other, symbol=symbol) in existing_series(client):
+                continue
             client.post(
                 "/candles/copy",
                 {
@@ -74,7 +77,7 @@ def candles(client: DashboardClient, tmp_path_factory: pytest.TempPathFactory) -
                     "delete_source": False,
                 },
             )
-        series.write(symbol, exported(client, key))
+        series.write(symbol, kept)
     return series
 
 

@@ -15,9 +15,8 @@ import pytest
 import pytest_asyncio
 from pydantic import SecretStr
 
+from jesse_candles import in_jesse
 from jesse_host import PASSWORD, JesseHost
-from jesse_mcp.adapters.dashboard.candle_export import exported
-from jesse_mcp.adapters.dashboard.candle_upload import upload_candles
 from jesse_mcp.adapters.dashboard.client import DashboardClient
 from jesse_mcp.adapters.dashboard.engine import DashboardEngine
 from jesse_mcp.adapters.dashboard.login import Credentials
@@ -257,8 +256,7 @@ class DashboardBench(Bench):
         rows = {}
         for seed, name in enumerate(SYMBOLS):
             key = SeriesKey(exchange=EXCHANGE, symbol=name)
-            upload_candles(client, key, synthetic_candles(FIRST_MS, DAYS * DAY, seed))
-            rows[name] = exported(client, key)
+            rows[name] = in_jesse(client, key, synthetic_candles(FIRST_MS, DAYS * DAY, seed))
         super().__init__("dashboard", folder, rows)
 
     def another(self) -> BacktestEngine:

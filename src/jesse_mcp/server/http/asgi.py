@@ -7,7 +7,7 @@ from contextlib import AsyncExitStack
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from jesse_mcp.domain.errors import ErrorCode, ResearchError
-from jesse_mcp.server.http.heap import give_memory_back
+from jesse_mcp.server.http.heap import give_memory_back, keep_what_is_there
 from jesse_mcp.services.tokens import TokenService
 from jesse_mcp.settings import Settings
 
@@ -69,6 +69,7 @@ class AsgiApplication:
         check_reach(settings, tokens, this_machine_only=self._this_machine_only)
         web = build_http_application(Application(settings, open_traces(settings)), tokens)
         await stack.enter_async_context(web.lifespan)
+        keep_what_is_there()
         return web.app
 
 
