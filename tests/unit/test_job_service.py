@@ -466,6 +466,23 @@ async def test_a_listener_hears_every_change_it_has_time_for(service: JobService
     ]
 
 
+async def test_who_does_not_wait_hears_nothing_but_the_answer(service: JobService) -> None:
+    gate, heard = Gate(), []
+
+    async def listen(fraction: float | None, _message: str | None) -> None:
+        heard.append(fraction)
+
+    job = await service.submit("backtest", {}, gate)
+    await gate.entered.wait()
+    assert gate.reporter is not None
+    gate.reporter.progress(0.1, "begun")
+    assert (await service.wait(job.job_id, 0, listen)).progress == 0.1
+    gate.go.set()
+    await service.wait(job.job_id, LONG)
+    assert (await service.wait(job.job_id, LONG, listen)).progress == 1.0
+    assert heard == []
+
+
 async def test_a_listener_that_fails_harms_only_its_own_wait(service: JobService) -> None:
     gate = Gate()
     job = await service.submit("backtest", {}, gate)
