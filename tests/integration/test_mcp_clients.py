@@ -305,6 +305,8 @@ _VARYING = {
     *("owner", "home", "free_disk_mb", "timings_seconds"),
     # How far a job has come.
     *("progress", "message", "state", "log_tail", "started_at"),
+    # Whether Jesse is loaded yet.
+    "strategies_confined",
 }
 
 

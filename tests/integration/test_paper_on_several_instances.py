@@ -35,8 +35,8 @@ REPLAY: dict[str, Any] = {
     "warm_up_candles": 10,
     "watch": [{"kind": "loss_streak", "limit": 2}],
 }
-#: Minutes a minute: two days take twenty seconds.
-SPEED = 8_640
+#: Minutes a minute: two days take forty seconds.
+SPEED = 4_320
 
 
 class Fleet:
@@ -68,6 +68,7 @@ class Fleet:
 
     def taken_over(self, name: str, before: str) -> None:
         reached = self.through(name)
+        assert self.store.get(name).status.active, "it ended before anybody died"
         wait_until(lambda: self.owner(name) not in {before, ""}, f"{name} taken over")
         wait_until(lambda: self.through(name) > reached, f"{name} going on")
 
@@ -119,8 +120,8 @@ def test_a_server_that_was_only_silent_does_not_work_beside_its_successor(
 ) -> None:
     one, other = fleet.serve(), fleet.serve()
     fleet.furnish(one)
-    one.desk.call("paper_start", **REPLAY, session_id="mine", speed=SPEED)
     job = one.desk.call("backtest", **{**RUN, "strategy": "Slow"}, wait_seconds=0)["job_id"]
+    one.desk.call("paper_start", **REPLAY, session_id="mine", speed=SPEED)
     fleet.at_work("mine")
     before = fleet.owner("mine")
     began = time.monotonic()
