@@ -83,20 +83,18 @@ class NodeAgent:
             self._runs = None
         if self._folder is not None:
             shutil.rmtree(self._folder, ignore_errors=True)
+            _sweep(self._folder.parent)
         if self._lock != -1:
             os.close(self._lock)
             self._lock = -1
 
     def _new_folder(self) -> Path:
-        """Locked while this process lives; what agents have left that were killed is removed."""
+        """Locked while this process lives."""
         base = Path(tempfile.gettempdir(), f"jesse-mcp-ray-{os.getuid()}")
         base.mkdir(mode=0o700, exist_ok=True)
         if base.stat().st_uid != os.getuid() or base.is_symlink():
             raise PermissionError(f"{base} belongs to somebody else: set TMPDIR where the node is started")
-        for leftover in base.iterdir():
-            if not _is_being_made(leftover) and (lock := _locked(leftover)) != -1:
-                shutil.rmtree(leftover, ignore_errors=True)
-                os.close(lock)
+        _sweep(base)
         # Under another name until it is locked, so that nobody takes it for a leftover.
         new = Path(tempfile.mkdtemp(prefix=_NEW, dir=base))
         self._lock = _locked(new)
@@ -115,6 +113,14 @@ def installed() -> dict[str, Any]:
         "platform": f"{sys.platform}-{platform.machine()}",
         "packages": found,
     }
+
+
+def _sweep(base: Path) -> None:
+    """Remove what agents have left behind that were killed."""
+    for leftover in base.iterdir():
+        if not _is_being_made(leftover) and (lock := _locked(leftover)) != -1:
+            shutil.rmtree(leftover, ignore_errors=True)
+            os.close(lock)
 
 
 def _is_being_made(folder: Path) -> bool:
