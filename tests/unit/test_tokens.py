@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from jesse_mcp.adapters.storage.token_file import TokenFile
-from jesse_mcp.cli import main
+from jesse_mcp.cli import main, token
 from jesse_mcp.domain import access
 from jesse_mcp.domain.access import ALL_SCOPES, Scope, TokenRecord, granted, parse_scopes, token_digest
 from jesse_mcp.domain.errors import ErrorCode, ResearchError
@@ -172,6 +172,34 @@ def test_a_name_is_given_once(service: TokenService) -> None:
         service.create("bot", [Scope.READ])
     with pytest.raises(ResearchError, match="no token 'other'"):
         service.revoke("other")
+
+
+def test_tokens_of_the_environment_are_listed_but_not_revoked_here(
+    path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("JESSE_MCP_HOME", str(path.parent))
+    monkeypatch.setenv("JESSE_MCP_TOKENS", f"bot:read+paper:{GOOD} both:read:{'b' * 32}")
+    monkeypatch.setenv("COLUMNS", "160")
+    kept = TokenService(TokenFile(path))
+    _, record = kept.create("both", [Scope.WRITE])
+    token.listing()
+    table = capsys.readouterr().out
+    assert [line.split()[1] for line in table.splitlines() if "read" in line] == ["bot", "both"]
+    assert table.count("in JESSE_MCP_TOKENS") == 2
+    token.listing(json_=True)
+    text = capsys.readouterr().out
+    listed = json.loads(text)["tokens"]
+    assert [(one["name"], one["source"], one["scopes"]) for one in listed] == [
+        ("both", "file", ["write"]),
+        ("bot", "environment", ["read", "paper"]),
+        ("both", "environment", ["read"]),
+    ]
+    assert [one["created_at"] for one in listed] == [record.created_at, None, None]
+    assert not any(secret in text for secret in (GOOD, "sha256"))
+    with pytest.raises(ResearchError, match="bot is a token of JESSE_MCP_TOKENS"):
+        token.revoke("bot")
+    token.revoke("both")
+    assert [one.name for one in kept.listing() if one.revoked_at is not None] == ["both"]
 
 
 @pytest.mark.parametrize("days", [0, -1, 1e9, float("nan"), float("inf")])

@@ -3,7 +3,7 @@
 import sys
 import time
 from datetime import UTC, datetime
-from typing import Annotated
+from typing import Annotated, Any
 
 from cyclopts import App, Parameter
 from rich.console import Console
@@ -54,15 +54,22 @@ def create(
 
 
 def listing(*, json_: Json = False) -> None:
-    """Names, scopes and times; the last four characters to tell which is which."""
-    records = _service().listing()
+    """Names, scopes and times; the last four characters to tell which is which.
+
+    Those in JESSE_MCP_TOKENS are listed too, where this command is given it as the server is.
+    """
+    service = _service()
     if json_:
-        print_json({"tokens": [record.model_dump(mode="json", exclude={"sha256"}) for record in records]})
+        kept = [{**_shown(record), "source": "file"} for record in service.listing()]
+        given = [{**_shown(record), "source": "environment", "created_at": None} for record in service.given]
+        print_json({"tokens": [*kept, *given]})
         return
     table = Table("name", "scopes", "created", "state", "last four")
-    for record in records:
+    for record in service.listing():
         created = _day(record.created_at)
         table.add_row(record.name, " ".join(record.scopes), created, _state(record), record.last_four)
+    for record in service.given:
+        table.add_row(record.name, " ".join(record.scopes), "", "in JESSE_MCP_TOKENS", record.last_four)
     Console().print(table)
 
 
@@ -74,6 +81,10 @@ def revoke(name: str) -> None:
 
 def _service() -> TokenService:
     return open_tokens(Settings())
+
+
+def _shown(record: TokenRecord) -> dict[str, Any]:
+    return record.model_dump(mode="json", exclude={"sha256"})
 
 
 def _state(record: TokenRecord) -> str:

@@ -71,6 +71,11 @@ class TokenService:
         self._store.add(record)
         return secret, record
 
+    @property
+    def given(self) -> tuple[TokenRecord, ...]:
+        """Those of the environment; when they were made is not known."""
+        return self._given
+
     def listing(self) -> tuple[TokenRecord, ...]:
         """Those of the store, revoked and expired ones too.
 
@@ -85,6 +90,13 @@ class TokenService:
         Raises:
             ResearchError: ``invalid_argument`` when there is none to revoke, ``storage_failed``.
         """
+        kept = {record.name for record in self._store.records()}
+        if name not in kept and name in {record.name for record in self._given}:
+            raise ResearchError(
+                ErrorCode.INVALID_ARGUMENT,
+                f"{name} is a token of JESSE_MCP_TOKENS: only whoever sets that can take it back",
+                hint="remove it there, then start the server again",
+            )
         return self._store.revoke(name, self._now())
 
     def any_known(self) -> bool:
