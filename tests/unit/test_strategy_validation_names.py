@@ -39,6 +39,43 @@ def found(code: str, rule: str, name: str | None = "S") -> list[Finding]:
 
 
 @pytest.mark.parametrize(
+    ("name", "meant"),
+    [
+        ("stop_los", "stop_loss"),
+        ("stoploss", "stop_loss"),
+        ("sl", "stop_loss"),
+        ("take_profits", "take_profit"),
+        ("takeprofit", "take_profit"),
+        ("tp", "take_profit"),
+        ("buys", "buy"),
+    ],
+)
+def test_an_order_of_another_name_is_none(name: str, meant: str) -> None:
+    code = strategy(f"def update_position(self): self.{name} = 1, self.price")
+    (finding,) = found(code, "never-read")
+    assert finding.severity is Severity.WARNING
+    assert finding.message == f"nothing reads self.{name}: Jesse makes no order of it"
+    assert finding.suggestion == f"assign to self.{meant}, if that is meant"
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        "def before(self): self.stop_loss = 1, self.price",
+        "def before(self): self.stop = self.price\ndef after(self): self.stop_loss = 1, self.stop",
+        "def before(self):\n    self.tp = 1\n    self.take_profit = 1, getattr(self, 'tp')",
+        "sl = None\ndef before(self): self.sl = 1",
+        "def before(self): self.regime = 1",
+        "def before(self):\n    self.sl = 1\n    self.stop_loss = 1, vars(self)['sl']",
+        "@property\ndef target(self): return 1\n@target.setter\ndef target(self, value): self.vars[0] = 1\n"
+        "def before(self): self.target = 2",
+    ],
+)
+def test_names_of_ones_own_that_are_read(body: str) -> None:
+    assert not found(strategy(body), "never-read")
+
+
+@pytest.mark.parametrize(
     ("expression", "suggestion"),
     [
         ("self.prise", "use self.price"),

@@ -134,6 +134,19 @@ MEMBER_ALIASES: dict[str, str] = {
     "close_position": "liquidate",
 }
 
+#: What Jesse makes orders of.
+ORDER_MEMBERS = ("buy", "sell", "stop_loss", "take_profit")
+
+#: What other platforms call them.
+ORDER_ALIASES: dict[str, str] = {
+    "sl": "stop_loss",
+    "stop": "stop_loss",
+    "tp": "take_profit",
+    "target": "take_profit",
+    "long": "buy",
+    "short": "sell",
+}
+
 #: What authors call indicators that have another name.
 INDICATOR_ALIASES: dict[str, str] = {
     "bb": "bollinger_bands",

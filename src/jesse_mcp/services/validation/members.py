@@ -5,7 +5,14 @@ from collections.abc import Iterator
 
 from jesse_mcp.domain.catalog import JesseCatalog
 from jesse_mcp.domain.strategies import Finding
-from jesse_mcp.services.validation.engine_facts import HOOKS, MEMBER_ALIASES, PROPERTIES, REMOVED
+from jesse_mcp.services.validation.engine_facts import (
+    HOOKS,
+    MEMBER_ALIASES,
+    ORDER_ALIASES,
+    ORDER_MEMBERS,
+    PROPERTIES,
+    REMOVED,
+)
 from jesse_mcp.services.validation.findings import (
     MAX_SUGGESTIONS,
     closest,
@@ -25,6 +32,7 @@ _DICT_METHODS = frozenset(dir(dict))
 def check_members(source: Source, strategy: StrategyClass, catalog: JesseCatalog) -> Iterator[Finding]:
     """Every rule of this module."""
     yield from _unknown(source, strategy, catalog)
+    yield from _misspelt_orders(source, strategy, catalog)
     replaced = any(use.attr == "hp" and not isinstance(use.ctx, ast.Load) for use in strategy.all_uses())
     for use in strategy.all_uses():
         own = strategy.defines(use.attr)
@@ -96,6 +104,26 @@ def _unknown(source: Source, strategy: StrategyClass, catalog: JesseCatalog) -> 
         )
 
 
+def _misspelt_orders(source: Source, strategy: StrategyClass, catalog: JesseCatalog) -> Iterator[Finding]:
+    """A stop of another name is no error, and no stop."""
+    if not strategy.complete or _is_dynamic(source, strategy):
+        return
+    uses = [node for node in source.nodes if isinstance(node, ast.Attribute)]
+    read = {use.attr for use in uses if isinstance(use.ctx, ast.Load)}
+    known = read | set(catalog.strategy_members) | set(_named(source))
+    for use in strategy.all_uses():
+        if use.attr in known or strategy.defines(use.attr) or not isinstance(use.ctx, ast.Store):
+            continue
+        meant = ORDER_ALIASES.get(use.attr) or closest(use.attr, ORDER_MEMBERS, cutoff=0.8)
+        if meant is not None:
+            yield warning(
+                "never-read",
+                f"nothing reads self.{use.attr}: Jesse makes no order of it",
+                use,
+                f"assign to self.{meant}, if that is meant",
+            )
+
+
 def _is_dynamic(source: Source, strategy: StrategyClass) -> bool:
     """Whether attributes are made in ways that cannot be followed."""
     if any(strategy.defines(name) for name in _DYNAMIC):
@@ -116,7 +144,13 @@ def _made(source: Source) -> Iterator[str]:
     for node in source.nodes:
         if isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Store):
             yield node.attr
-        elif isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in _BY_NAME:
+    yield from _named(source)
+
+
+def _named(source: Source) -> Iterator[str]:
+    """Attributes that are reached by a text."""
+    for node in source.nodes:
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in _BY_NAME:
             name = _literal_name(node)
             if name is not None:
                 yield name
