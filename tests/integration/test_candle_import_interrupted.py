@@ -110,8 +110,12 @@ def check_the_rest(exchange: ExchangeServer, tmp_path: Path, before: int, had: i
     np.testing.assert_array_equal(stored(candle_folder(tmp_path)), history()[:COUNT])
 
 
+def hold_page_after(exchange: ExchangeServer, pages: int) -> None:
+    exchange.faults.add(faults.slow(3600), skip=pages, when=lambda request: minute_page(request.params))
+
+
 def hold_fourth_page(exchange: ExchangeServer) -> None:
-    exchange.faults.add(faults.slow(3600), skip=3, when=lambda request: minute_page(request.params))
+    hold_page_after(exchange, 3)
 
 
 def held(exchange: ExchangeServer, tmp_path: Path) -> bool:
@@ -145,11 +149,14 @@ def test_killed_at_any_moment(
     exchange: ExchangeServer, surroundings: dict[str, str], tmp_path: Path, pages: int
 ) -> None:
     """Between or within pages, as it happens."""
+    # It does not come to its end before it is killed, however late this is.
+    hold_page_after(exchange, COUNT // PAGE)
     with subprocess.Popen(COMMAND, env=surroundings, stdout=subprocess.DEVNULL) as process:
         wait_until(lambda: pages_on_disk(tmp_path) >= pages, f"{pages} pages on disk")
         below = psutil.Process(process.pid).children(recursive=True)
         process.kill()
     end(below)
+    exchange.faults.clear()
     had = check_first_part(exchange, tmp_path)
     before = len(exchange.asked())
     import_again(surroundings)

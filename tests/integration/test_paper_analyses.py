@@ -8,7 +8,7 @@ import pytest
 
 from mcp_desk import EXCHANGE, SERIES, Desk, candle_file, environment, stdio_desk, strategy, wait_until
 
-#: A thousand minutes a second: six days take nine.
+#: As fast as it goes: six days of :data:`SERIES`.
 REPLAY: dict[str, Any] = {
     "strategy": "Mine",
     "symbol": "BTC-USDT",
@@ -16,8 +16,11 @@ REPLAY: dict[str, Any] = {
     "feed": "replay",
     "replay_start": "2024-01-03",
     "warm_up_candles": 24,
-    "speed": 60_000,
 }
+#: A series so long that a session over it does not end while it is looked at.
+LONG_SERIES = {"exchange": EXCHANGE, "symbol": "ETH-USDT"}
+#: A thousand minutes a second: its hundred and fifty days take more than three minutes.
+RUNNING = {**REPLAY, "symbol": "ETH-USDT", "speed": 60_000}
 #: By the name of the session's metric, that of the analysis.
 SAME = {
     "sharpe_ratio": "sharpe_ratio",
@@ -39,6 +42,8 @@ def desk(engine_python: Path, tmp_path_factory: pytest.TempPathFactory) -> Itera
     folder = tmp_path_factory.mktemp("analyses")
     with stdio_desk(environment(folder, engine_python), folder / "log") as ready:
         ready.call("candles_import", **SERIES, path=str(candle_file(folder / "candles.csv")))
+        long = candle_file(folder / "long.csv", days=150)
+        ready.call("candles_import", **LONG_SERIES, path=str(long))
         ready.call("strategy_write", name="Mine", code=strategy("Mine"))
         yield ready
 
@@ -47,17 +52,21 @@ def status(desk: Desk, name: str) -> dict[str, Any]:
     return desk.call("paper_status", session_id=name)
 
 
-def test_a_session_is_analysed_while_it_runs_and_as_its_run_afterwards(desk: Desk) -> None:
-    name = desk.call("paper_start", **REPLAY)["session_id"]
+def test_a_session_is_analysed_while_it_runs(desk: Desk) -> None:
+    name = desk.call("paper_start", **RUNNING)["session_id"]
     wait_until(lambda: (status(desk, name)["traded_through"] or "") > "2024-01-05T01", "two days of trading")
     running = desk.call("analyze_results", session_id=name)
-    assert running["source"].startswith(f"paper session {name} up to 2024-01-0")
+    assert running["source"].startswith(f"paper session {name} up to 2024-0")
     assert running["sections"]["trades"]["trades"] > 0
     assert running["jesse"] is None
     assert any("the session is running" in finding for finding in running["findings"])
     for tool in ("risk_report", "var_calculation", "significance_test", "stress_test"):
         assert desk.call(tool, session_id=name)
+    assert desk.call("paper_stop", session_id=name)["status"] == "stopped", "it was running all the time"
 
+
+def test_a_session_that_is_over_is_analysed_as_the_run_it_became(desk: Desk) -> None:
+    name = desk.call("paper_start", **REPLAY)["session_id"]
     wait_until(lambda: status(desk, name)["status"] == "finished", "the end of the replay")
     run_id = status(desk, name)["run_id"]
     by_session = desk.call("analyze_results", session_id=name)

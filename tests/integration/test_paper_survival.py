@@ -79,7 +79,8 @@ class Home:
         except psutil.NoSuchProcess:
             return []
 
-    def kill(self, what: str) -> None:
+    def kill(self, what: str) -> set[int]:
+        """The processes of the engine that are killed."""
         assert self.server is not None
         workers = self.engine_processes()
         if what in {"process", "both"}:
@@ -89,6 +90,7 @@ class Home:
             below = [*self.server.children(recursive=True), *workers]
             _kill(self.server.pid)
             wait_until(lambda: not any(_lives(process) for process in below), "no orphan being left")
+        return {worker.pid for worker in workers}
 
     def through(self, name: str) -> int:
         return self.store.get(name).place.through or 0
@@ -149,27 +151,35 @@ def test_a_session_that_is_killed_twenty_times_is_the_undisturbed_one(home: Home
     order = moments.sample(MOMENTS, len(MOMENTS))
     home.desk(lambda desk: desk.call("paper_start", **REPLAY, session_id="mine", speed=SPEED))
     disturbed = 0
-    reached = home.through("mine")
-    at_this_place = 0
+    killed: set[int] = set()
+    # A death counts at the minute that is recorded when it is noticed, with what was answered before it.
+    reached, deaths_there = -1, 0
     while order and home.store.get("mine").status.active:
         what = order.pop()
-        if at_this_place == 2:
+        # A new one: the death of the last one has been noticed.
+        wait_until(partial(_others, home, killed), "a process to kill")
+        if home.through("mine") != reached:
+            reached, deaths_there = home.through("mine"), min(deaths_there, 1)
+        if deaths_there == 2:
             # A third death at one minute would rightly be taken for the strategy's fault.
             wait_until(partial(_advanced, home, reached), "a step forward")
-        wait_until(home.engine_processes, "a process to kill")
+            reached, deaths_there = home.through("mine"), 0
         time.sleep(moments.uniform(0, 0.4))
-        home.kill(what)
+        killed |= home.kill(what)
+        deaths_there += 1
         disturbed += _active(home)
-        at_this_place = at_this_place + 1 if home.through("mine") == reached else 1
-        reached = home.through("mine")
         if what != "process":
-            at_this_place = 0
+            killed, deaths_there = set(), 0
             home.serve()
     ended(home, "mine")
     assert disturbed == len(MOMENTS), "every moment was within the session"
     assert _facts(home, "mine") == _facts(home, "reference")
     kinds = {event.kind for event in home.store.events("mine", 100)}
     assert kinds >= {"crash", "taken_up"}
+
+
+def _others(home: Home, killed: set[int]) -> set[int]:
+    return {process.pid for process in home.engine_processes()} - killed
 
 
 def _advanced(home: Home, reached: int) -> bool:

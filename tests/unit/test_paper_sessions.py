@@ -75,13 +75,19 @@ class Desk:
             clock=Stopped(),
         )
         self.keeper = PaperKeeper(parts, Webhooks(), lambda _owner: False, beat_seconds=0.01)
-        self.service = PaperService(
+        # What a session of this server is asked is waited for, however busy the machine is.
+        self.service = self.asking(stop_patience=60, update_patience=60)
+        #: For sessions whose server never answers.
+        self.impatient = self.asking(stop_patience=0.3, update_patience=0.1)
+
+    def asking(self, stop_patience: float, update_patience: float) -> PaperService:
+        return PaperService(
             self.planner,  # type: ignore[arg-type]
             WarmUp(),  # type: ignore[arg-type]
             PaperEngines(lambda: "fake engine"),
             self.keeper,
-            stop_patience=0.3,
-            update_patience=0.1,
+            stop_patience=stop_patience,
+            update_patience=update_patience,
         )
 
     async def start(self, name: str = "mine", **more: Any) -> None:
@@ -180,10 +186,10 @@ async def test_of_two_starts_with_one_id_at_once_one_begins(desk: Desk) -> None:
 
 async def test_an_owner_that_does_not_obey_is_not_waited_for_forever(desk: Desk) -> None:
     name = desk.elsewhere()
-    error = await refused(desk.service.stop(name))
+    error = await refused(desk.impatient.stop(name))
     assert (error.code, "paper_stop again" in str(error.hint)) == (ErrorCode.RUN_TIMEOUT, True)
     assert desk.store.get(name).stop_requested
-    updated = await desk.service.update(name, {"leverage": 2, "notes": "x"})
+    updated = await desk.impatient.update(name, {"leverage": 2, "notes": "x"})
     assert (updated.updated_fields, updated.pending["leverage"]) == (("notes",), 2)
     assert str(updated.pending["when"]).startswith("its server has answered")
     assert (await desk.service.status(name)).feed == {
