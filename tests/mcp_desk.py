@@ -11,11 +11,13 @@ from collections.abc import Callable, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, suppress
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import numpy as np
 from anyio.from_thread import BlockingPortal, start_blocking_portal
 from jsonschema import Draft202012Validator  # type: ignore[import-untyped]
 from mcp import Client, StdioServerParameters, stdio_client
+from mcp.client import stdio
 from mcp.types import CallToolResult
 
 from jesse_mcp.analytics.synthetic import synthetic_candles
@@ -53,6 +55,16 @@ class {name}(Strategy):
 def strategy(name: str, before: str = "pass") -> str:
     """Source of a strategy that trades; ``before`` is run at every candle."""
     return _STRATEGY.format(name=name, before=before)
+
+
+def held(gate: Path) -> str:
+    """For ``before``: the run waits until ``gate`` is there.
+
+    Whoever makes it decides when the run goes on, however slow the machine is.
+    """
+    return f"""import os, time
+        while not os.path.exists({str(gate)!r}):
+            time.sleep(0.01)"""
 
 
 def candle_file(path: Path, seed: int = 5, days: int = DAYS) -> Path:
@@ -171,6 +183,8 @@ def stdio_desk(surroundings: dict[str, str], log: Path) -> Iterator[Desk]:
     async def opened() -> Any:
         async with AsyncExitStack() as stack:
             errors = stack.enter_context(log.open("w"))
+            # What a server does when its input ends is under test too: the SDK would kill it after 2 s.
+            stack.enter_context(patch.object(stdio, "PROCESS_TERMINATION_TIMEOUT", DEADLINE))
             yield await stack.enter_async_context(Client(stdio_client(parameters, errors)))
 
     with start_blocking_portal() as portal, portal.wrap_async_context_manager(opened()) as client:

@@ -58,7 +58,7 @@ def test_a_backup_at_work_gives_the_same_answers_elsewhere(engine_python: Path, 
     with stdio_desk(here, tmp_path / "log") as desk:
         desk.call("candles_import", path=str(candle_file(tmp_path / "candles.csv")), **SERIES)
         desk.call("strategy_write", name="Saved", code=strategy("Saved"))
-        desk.call("strategy_write", name="Slow", code=strategy("Slow", "__import__('time').sleep(0.2)"))
+        desk.call("strategy_write", name="Slow", code=strategy("Slow", "__import__('time').sleep(1)"))
         run = desk.call("backtest", strategy="Saved", **RUN)["run"]
         asked["run_get"] = {"run_id": run["run_id"], "include": ["trades"]}
         job = desk.call("backtest", strategy="Slow", wait_seconds=0, **RUN)["job_id"]
@@ -106,12 +106,12 @@ def test_a_container_and_a_pod_find_it_healthy(address: str) -> None:
     assert subprocess.run([sys.executable, *words], check=False).returncode == 0
     closed = [word.replace(address, "127.0.0.1:1") for word in words]
     assert subprocess.run([sys.executable, *closed], stderr=subprocess.DEVNULL, check=False).returncode == 1
-    probe = httpx2.get(f"http://{address}/health", headers={"Host": "localhost"})
+    probe = httpx2.get(f"http://{address}/health", headers={"Host": "localhost"}, timeout=60)
     assert probe.status_code == 200
 
 
 def test_prometheus_gets_its_numbers(address: str) -> None:
-    answer = httpx2.get(f"http://{address}/metrics", headers=HEADERS)
+    answer = httpx2.get(f"http://{address}/metrics", headers=HEADERS, timeout=60)
     assert answer.status_code == 200
     assert "jesse_mcp_status_known 1.0" in answer.text
 
@@ -138,5 +138,5 @@ def test_the_site_of_nginx_passes_what_it_should(address: str, nginx: Program, t
                 assert client.get(f"{here}{hidden}", **more).status_code == 404
             large = client.post(f"{here}/mcp", content=b"x" * (5 * 2**20), **more)
             assert large.status_code == 413
-        moved = httpx2.get(f"http://127.0.0.1:{plain}/mcp", headers={"Host": NAME})
+        moved = httpx2.get(f"http://127.0.0.1:{plain}/mcp", headers={"Host": NAME}, timeout=60)
         assert (moved.status_code, moved.headers["location"]) == (301, f"https://{NAME}/mcp")

@@ -79,7 +79,7 @@ def test_a_receiver_that_fails_and_a_server_that_is_killed_lose_nothing(
         with http_desk(url) as desk:
             job_id = work(desk)
         wait_until(lambda: [row for row in noted(database) if row.attempts == 1], "the first attempt")
-        numbers = httpx2.get(url.removesuffix("/mcp") + "/metrics").text
+        numbers = httpx2.get(url.removesuffix("/mcp") + "/metrics", timeout=60).text
         assert 'jesse_mcp_job_webhooks{delivery="waiting"} 1.0' in numbers
         receiver.hold.clear()
         hurry(database)

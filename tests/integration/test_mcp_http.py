@@ -22,6 +22,7 @@ from jesse_mcp.domain.errors import ErrorCode, ResearchError
 from jesse_mcp.domain.jobs import Job, JobState
 from jesse_mcp.settings import Settings
 from mcp_desk import (
+    DEADLINE,
     RUN,
     SERIES,
     Desk,
@@ -100,7 +101,7 @@ def endless(desk: Desk, **more: Any) -> str:
 )
 def test_only_this_machine_is_answered(url: str, headers: dict[str, str], status: int) -> None:
     """Whatever the environment of the server says about the framework's own protection."""
-    answer = httpx2.post(url, json=HELLO, headers={**ACCEPT, **headers})
+    answer = httpx2.post(url, json=HELLO, headers={**ACCEPT, **headers}, timeout=DEADLINE)
     assert answer.status_code == status, answer.text
     assert ("serverInfo" in answer.text) is (status == 200)
 
@@ -110,13 +111,14 @@ def test_only_this_machine_is_answered(url: str, headers: dict[str, str], status
 )
 def test_nothing_else_is_served(url: str, path: str) -> None:
     base = url.removesuffix("/mcp")
-    assert httpx2.get(base + path).status_code == 404
-    assert httpx2.post(base + path, json=HELLO, headers=ACCEPT).status_code == 404
+    assert httpx2.get(base + path, timeout=DEADLINE).status_code == 404
+    assert httpx2.post(base + path, json=HELLO, headers=ACCEPT, timeout=DEADLINE).status_code == 404
 
 
 @pytest.mark.parametrize("body", [b"", b"{", b"[]", b"\xff\xfe", b'{"jsonrpc":"2.0","id":1}', b'"\\ud800"'])
 def test_rubbish_is_refused_and_harms_nobody(url: str, body: bytes) -> None:
-    answer = httpx2.post(url, content=body, headers={**ACCEPT, "Content-Type": "application/json"})
+    headers = {**ACCEPT, "Content-Type": "application/json"}
+    answer = httpx2.post(url, content=body, headers=headers, timeout=DEADLINE)
     assert 400 <= answer.status_code < 500, answer.text
     with http_desk(url) as desk:
         assert desk.call("system_status")["version"]
@@ -215,7 +217,7 @@ def test_sigterm_ends_a_server_over_http_with_its_jobs(engine_python: Path, tmp_
         below = server.children(recursive=True)
         assert len(below) >= 2, "a template and a worker"
         process.send_signal(signal.SIGTERM)
-        assert process.wait(30) == 0
+        assert process.wait(DEADLINE) == 0
         wait_until(lambda: not left_behind(server, below), "the end of every process")
     assert scratch(tmp_path) == []
     check_lost(tmp_path, job_id)
@@ -252,7 +254,7 @@ def test_other_signals_end_it_as_gently(
         wait_until(lambda: "MCP" in (tmp_path / "log").read_text(), "the server starting")
         process.send_signal(number)
         process.send_signal(number)
-        assert process.wait(30) == 0
+        assert process.wait(DEADLINE) == 0
     assert "Traceback" not in (tmp_path / "log").read_text()
 
 
@@ -304,7 +306,7 @@ def test_a_stdio_server_ends_with_its_jobs(engine_python: Path, tmp_path: Path, 
             process.stdin.close()
         else:
             process.send_signal(signal.SIGTERM)
-        assert process.wait(30) == 0
+        assert process.wait(DEADLINE) == 0
         wait_until(lambda: not left_behind(server, below), "the end of every process")
         assert process.stdout is not None
         for rest in process.stdout.read().splitlines():
@@ -323,7 +325,8 @@ def test_two_servers_over_one_home(engine_python: Path, tmp_path: Path) -> None:
         again = other.call("backtest", **RUN, strategy="Mine")
         assert (again["cached"], again["run"]["run_id"]) == (True, run_id)
         job_id = endless(one)
-        assert other.call("job_get", job_id=job_id)["state"] == "running"
+        # Known to its own server at once, and to others as soon as it is recorded.
+        wait_until(lambda: other.call("job_get", job_id=job_id)["state"] == "running", "the other hearing")
         cancelled = other.call("job_cancel", job_id=job_id)
         assert cancelled["state"] == "cancelled", "its owner was asked, and has obeyed"
         assert one.call("job_get", job_id=job_id)["state"] == "cancelled"

@@ -101,7 +101,13 @@ def candles(desk: Desk, tmp_path: Path) -> None:
 def looping(desk: Desk, name: str, **more: Any) -> str:
     desk.call("strategy_write", name=name, code=strategy(name, "while True: pass"), overwrite=True)
     job_id: str = desk.call("backtest", **RUN, strategy=name, wait_seconds=0, **more)["job_id"]
-    wait_until(lambda: desk.call("job_get", job_id=job_id)["state"] == "running", f"{job_id} running")
+
+    def listed() -> bool:
+        # Of the records, which all others read too; job_get knows of its start a moment earlier.
+        running = desk.call("job_list", state="running", limit=200)["jobs"]
+        return job_id in {job["job_id"] for job in running}
+
+    wait_until(listed, f"{job_id} running")
     return job_id
 
 

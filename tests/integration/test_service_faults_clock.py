@@ -14,7 +14,7 @@ from faulty_service import (
     records_are_whole,
     timed,
 )
-from mcp_desk import RUN, SERIES, candle_file, environment, strategy, wait_until
+from mcp_desk import RUN, SERIES, candle_file, environment, held, strategy, wait_until
 
 HOUR = 3600.0
 #: Loaded by Python itself before the server: its time is that of the machine and what a file says.
@@ -28,7 +28,7 @@ time.time_ns = lambda: int(time.time() * 1e9)
 BATCH: dict[str, Any] = {
     **{name: value for name, value in RUN.items() if name != "warm_up_candles"},
     "settings": {"warm_up_candles": 24},
-    "strategy": "Slow",
+    "strategy": "Held",
     "vary": {"hyperparameters": [{"every": every} for every in range(2, 8)]},
 }
 
@@ -73,8 +73,8 @@ def test_a_clock_that_is_set_takes_no_job_from_its_server(
         faulty_service(surroundings | {"JESSE_MCP_PREWARM": "false"}, tmp_path) as other,
     ):
         owner.desk.call("candles_import", **SERIES, path=str(candle_file(tmp_path / "btc.csv")))
-        for name, pause in {"Slow": 0.03, "Still": 600}.items():
-            act = f"import time; time.sleep({pause})"
+        gate = tmp_path / "gate"
+        for name, act in {"Held": held(gate), "Still": "import time; time.sleep(600)"}.items():
             owner.desk.call("strategy_write", name=name, code=strategy(name, act))
         still = owner.desk.call("backtest", **RUN, strategy="Still", wait_seconds=0)["job_id"]
         batch = owner.desk.call("backtest_batch", **BATCH, wait_seconds=0)["job_id"]
@@ -91,6 +91,7 @@ def test_a_clock_that_is_set_takes_no_job_from_its_server(
             for service in (owner, other):
                 assert service.state(still) == "running"
                 assert service.ready()
+        gate.touch()
         answer = owner.desk.call("backtest_batch", resume=batch, wait_seconds=100)
         assert (answer["job_id"], answer["result"]["failed"]) == (batch, 0)
         assert answer["result"]["cached"] == 0, "nothing is run twice"

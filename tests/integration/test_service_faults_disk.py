@@ -21,11 +21,9 @@ from faulty_service import (
     stopped,
     timed,
 )
-from mcp_desk import RUN, SERIES, candle_file, environment, strategy, wait_until
+from mcp_desk import RUN, SERIES, candle_file, environment, held, strategy, wait_until
 
 OTHER = {"exchange": "Binance Spot", "symbol": "ETH-USDT"}
-#: 14 s, if it is let.
-SLOWLY = "import time; time.sleep(0.1)"
 
 
 @pytest.fixture
@@ -63,12 +61,16 @@ def full(disk: Path) -> Iterator[None]:
 
 
 def furnished(service: FaultyService) -> dict[str, Any]:
-    """Candles, two strategies and a run; the answer with the run."""
+    """Candles, two strategies and a run; the answer with the run. ``Held`` goes on when :func:`let_go`."""
     csv = candle_file(service.folder / "btc.csv")
     service.desk.call("candles_import", **SERIES, path=str(csv))
-    for name, act in {"Mine": "pass", "Slow": SLOWLY}.items():
+    for name, act in {"Mine": "pass", "Held": held(service.folder / "gate")}.items():
         service.desk.call("strategy_write", name=name, code=strategy(name, act))
     return service.desk.call("backtest", **RUN, strategy="Mine")
+
+
+def let_go(service: FaultyService) -> None:
+    (service.folder / "gate").touch()
 
 
 def written(home: Path, job_id: str) -> str:
@@ -86,7 +88,7 @@ def test_a_full_disk_is_said_and_nothing_stored_is_lost(
         desk = service.desk
         run = furnished(service)["run"]
         before = {tool: desk.call(tool) for tool in ("candles_available", "strategy_list", "run_list")}
-        under_way = desk.call("backtest", **RUN, strategy="Slow", wait_seconds=0)["job_id"]
+        under_way = desk.call("backtest", **RUN, strategy="Held", wait_seconds=0)["job_id"]
         service.wait_for(under_way, "running")
         csv = str(tmp_path / "btc.csv")
         writes: list[tuple[str, dict[str, Any]]] = [
@@ -108,6 +110,7 @@ def test_a_full_disk_is_said_and_nothing_stored_is_lost(
             wait_until(service.ready, "being ready")
             answers = [desk.call(tool, **arguments) for tool, arguments in writes]
         assert answers[0]["state"] == "done"
+        let_go(service)
         service.wait_for(under_way, "done")
         records_are_whole(small_disk)
         assert desk.call("run_list")["total"] == before["run_list"]["total"] + 2
@@ -124,16 +127,17 @@ def test_a_disk_that_fills_while_a_run_ends(
     surroundings["JESSE_MCP_CACHE"] = str(tmp_path / "cache")
     with faulty_service(surroundings, tmp_path) as service:
         furnished(service)
-        quick = {**RUN, "end_date": "2024-01-04", "strategy": "Slow"}
-        job_id = service.desk.call("backtest", **quick, wait_seconds=0)["job_id"]
+        held_up = {**RUN, "strategy": "Held"}
+        job_id = service.desk.call("backtest", **held_up, wait_seconds=0)["job_id"]
         service.wait_for(job_id, "running")
         with full(small_disk):
+            let_go(service)
             service.wait_for(job_id, "failed")
             error = service.desk.call("job_get", job_id=job_id)["error"]
             assert error["code"] == "storage_failed"
         with timed(measured, "the end of the job written down"):
             wait_until(lambda: written(small_disk, job_id) == "failed", "the end written down")
-        assert service.desk.call("backtest", **quick)["state"] == "done"
+        assert service.desk.call("backtest", **held_up)["state"] == "done"
         records_are_whole(small_disk)
 
 

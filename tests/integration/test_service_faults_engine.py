@@ -3,9 +3,11 @@
 How long it took to recover is in the properties of the test and in its output (``pytest -rP``).
 """
 
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
 from faulty_service import FaultyService, Measured, asked_of_records, faulty_service, timed
@@ -46,7 +48,9 @@ def test_an_engine_that_is_taken_away_is_missed_and_found_again(
         engine.take_away()
         if template == "gone too":
             for process in service.below:
-                process.kill()
+                # The worker of the run above may leave by itself meanwhile.
+                with suppress(psutil.NoSuchProcess):
+                    process.kill()
         wait_until(lambda: service.problems() == ["engine: not usable"], "being not ready")
         error = desk.refused("backtest", **experiment(1))
         assert error["code"] == "engine_failed", error

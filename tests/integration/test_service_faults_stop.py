@@ -28,8 +28,9 @@ BATCH: dict[str, Any] = {
 
 def furnished(service: FaultyService) -> None:
     service.desk.call("candles_import", **SERIES, path=str(candle_file(service.folder / "btc.csv")))
-    # Slow enough to be met in the middle.
-    mine = strategy("Mine", "import time; time.sleep(0.004)")
+    # 7 s a cell, so that even a machine that stands still for a while ends the server in the middle.
+    slow = f"import os, time; os.path.exists({str(service.folder / 'hurry')!r}) or time.sleep(0.05)"
+    mine = strategy("Mine", slow)
     for name, code in {"Mine": mine, "Endless": strategy("Endless", "while True: pass")}.items():
         service.desk.call("strategy_write", name=name, code=code)
 
@@ -52,6 +53,7 @@ def test_what_a_polite_end_interrupts_is_finished_later_with_the_same_answer(
     before = stored_runs(tmp_path)
     assert 2 <= len(before) < len(CELLS)
     assert list((tmp_path / "cache" / "scratch").iterdir()) == []
+    (tmp_path / "hurry").touch()
     with faulty_service(surroundings, tmp_path) as service:
         for job_id in (batch, alone):
             job = service.desk.call("job_get", job_id=job_id)

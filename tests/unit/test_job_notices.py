@@ -269,7 +269,7 @@ async def test_what_is_due_at_the_end_of_a_server_is_sent_by_it(
     store: SqlJobStore, records: Database
 ) -> None:
     sender = Sender()
-    server = JobNotifier(Notices(records), sender, URL, beat_seconds=60)
+    server = JobNotifier(Notices(records), sender, URL, beat_seconds=60, last_seconds=60)
     await server.start()
     await until(lambda: server._sending is not None)
     job_id = ended(store, JobState.LOST, error={"code": "job_lost"})

@@ -60,10 +60,8 @@ async def test_not_ready(
     tmp_path: Path,
     options: dict[str, Any],
     problem: str,
-    monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    monkeypatch.setattr(readiness, "_PATIENCE", 0.05)
     problems = await service(tmp_path, **{"engine": Engine(), **options}).problems()
     assert problems == (problem,)
     if problem.endswith("not usable"):

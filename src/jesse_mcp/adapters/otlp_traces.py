@@ -18,8 +18,8 @@ from jesse_mcp import __version__
 
 logger = logging.getLogger("jesse_mcp.traces")
 
-#: Seconds for what is left when the server ends.
-CLOSE_SECONDS = 3.0
+#: Seconds for what is left when the server ends: more than a busy machine stands still for.
+CLOSE_SECONDS = 5.0
 #: Of attributes that no convention names.
 PREFIX = "jesse_mcp."
 
