@@ -140,10 +140,16 @@ def test_a_killed_server_leaves_its_scenarios_and_the_rest_is_run_later(
     engine_python: Path, tmp_path: Path
 ) -> None:
     surroundings = environment(tmp_path, engine_python, JESSE_MCP_WORKERS="1")
+    killed = tmp_path / "killed"
+    # So slow that some scenarios are left when the server is killed, and no slower than that.
+    slow = f"""import os, time
+        if not os.path.exists({str(killed)!r}):
+            time.sleep(0.01)"""
+    code = strategy("Mine", slow)
     asked: dict[str, Any] = {"method": "candles", "simulations": 12, "seed": 3}
     with stdio_desk(surroundings, tmp_path / "log") as desk:
         desk.call("candles_import", **SERIES, path=str(candle_file(tmp_path / "btc.csv")))
-        desk.call("strategy_write", name="Mine", code=strategy("Mine"))
+        desk.call("strategy_write", name="Mine", code=code)
         asked["run_id"] = desk.call("backtest", **RUN, strategy="Mine")["run"]["run_id"]
     with http_server(surroundings, tmp_path / "log") as (process, url), http_desk(url) as desk:
         job = desk.call("monte_carlo", **asked, wait_seconds=0)["job_id"]
@@ -155,6 +161,7 @@ def test_a_killed_server_leaves_its_scenarios_and_the_rest_is_run_later(
         wait_until(some, "some scenarios")
         process.kill()
         process.wait()
+    killed.touch()
     with stdio_desk(surroundings, tmp_path / "log") as desk:
         assert desk.call("job_get", job_id=job)["state"] == "lost"
         before = desk.call("run_list", kind="scenario", limit=50)["runs"]
@@ -165,7 +172,7 @@ def test_a_killed_server_leaves_its_scenarios_and_the_rest_is_run_later(
         assert len(after) == 12
     with stdio_desk(environment(tmp_path / "other", engine_python), tmp_path / "log") as desk:
         desk.call("candles_import", **SERIES, path=str(tmp_path / "btc.csv"))
-        desk.call("strategy_write", name="Mine", code=strategy("Mine"))
+        desk.call("strategy_write", name="Mine", code=code)
         asked["run_id"] = desk.call("backtest", **RUN, strategy="Mine")["run"]["run_id"]
         undisturbed = desk.call("monte_carlo", **asked, wait_seconds=300)["result"]
     for name in ("distributions", "probabilities", "findings"):

