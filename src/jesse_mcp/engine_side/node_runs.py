@@ -26,8 +26,10 @@ _MAX_MESSAGE = 256 * 1024 * 1024
 _LOG_TAIL = 16 * 1024
 # Of a strategy that prints faster than anyone reads.
 _LOG_AT_ONCE = 1024 * 1024
-_SETTLE_SECONDS = 0.5
+_SETTLE_SECONDS = 2.0
 _LOG_SECONDS = 1.0
+#: What is told of the end of a process.
+_EXIT = ("code", "signal", "max_rss_kb", "killed")
 #: What a worker says; all else in a run's stream of messages is ours.
 _EVENTS = {"ready", "progress", "trades", "result", "failed"}
 
@@ -57,13 +59,12 @@ class _Run:
         return {
             "event": "ended",
             "problem": problem,
-            "killed": self.killed,
             "answered": self.answered,
             "started": self.started,
             "timed_out": self.timed_out,
             "fraction": self.fraction,
             "still": time.monotonic() - self.moved,
-            "exit": None if ended is None else [ended["code"], ended["signal"], ended["max_rss_kb"]],
+            "exit": None if ended is None else [ended[name] for name in _EXIT],
             "log": _kept(self.log),
         }
 
@@ -83,6 +84,7 @@ class NodeRuns:
         self._template: NodeTemplate | None = None
         self._templates = 0
         self._starting = threading.Lock()
+        self._closed = False
         self._runs: dict[int, _Run] = {}
         self._unwanted: set[int] = set()
         self._said: deque[Said] = deque()
@@ -140,12 +142,15 @@ class NodeRuns:
         return said
 
     def close(self) -> None:
-        """End every process."""
+        """End every process; runs that are still to come start none."""
+        self._closed = True
         if self._template is not None:
             self._template.close()
 
     def _live_template(self) -> NodeTemplate:
         with self._starting:
+            if self._closed:
+                raise TemplateError("the node has been given back")
             if self._template is None or not self._template.alive:
                 if self._template is not None:
                     self._template.close()
@@ -173,7 +178,6 @@ class NodeRuns:
                     _read_log(log, run.log, 0)
                     self._say(run.number, "ended", run.end())
                 if not fork.exited.wait(_SETTLE_SECONDS if not run.timed_out else 0):
-                    run.killed = run.killed or not run.answered
                     template.kill(run.number, fork)
                 _read_log(log, run.log, _LOG_SECONDS)
         except (TemplateError, OSError) as error:

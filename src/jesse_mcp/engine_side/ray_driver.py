@@ -23,7 +23,7 @@ from confinement import Kernel
 _HEADER = struct.Struct(">IQ")
 _CONNECT_SECONDS = 5.0
 #: More than the agents have to close.
-_GRACE_SECONDS = 9.0
+_GRACE_SECONDS = 11.0
 #: Of the object store of the smallest node, the share for candles no run reads at the moment.
 _SHELF_SHARE = 0.3
 _KEPT_ON_NODES = 2 * 1024**3

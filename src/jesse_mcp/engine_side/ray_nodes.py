@@ -14,10 +14,10 @@ from ray_schedule import Schedule
 _PLACED_SECONDS = 60.0
 _JESSE_SECONDS = 150.0
 _LISTEN_SECONDS = 2.0
-_CANCEL_SECONDS = 5.0
+#: Longer than an agent waits for its processes before it kills them, both.
+_CANCEL_SECONDS = 8.0
+_CLOSE_SECONDS = 8.0
 _TICK_SECONDS = 0.5
-#: Longer than an agent waits for its processes before it kills them.
-_CLOSE_SECONDS = 6.0
 _LONGEST_PAUSE_SECONDS = 30.0
 #: Calls of an agent that may wait at the same time as it starts runs: one listens, others kill.
 _MORE_CALLS = 4

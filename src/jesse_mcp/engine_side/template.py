@@ -42,6 +42,7 @@ class Template:
         self._serve_run = serve_run
         self._kernel = Kernel()
         self._runs: dict[int, int] = {}
+        self._killed: set[int] = set()
         self._buffer = b""
         self._descriptors: list[int] = []
         self._wake = os.pipe()
@@ -90,8 +91,11 @@ class Template:
         if message["op"] == "spawn":
             self._spawn(message["id"], prime=bool(message["prime"]))
         elif message["op"] == "kill":
+            # What has ended by itself meanwhile is buried as that.
+            self._reap()
             for pid, run in self._runs.items():
                 if run == message["id"]:
+                    self._killed.add(run)
                     kill_group(pid)
 
     def _spawn(self, run: int, *, prime: bool) -> None:
@@ -146,15 +150,19 @@ class Template:
             kill_members(pid)
             self._kill_strays()
             shutil.rmtree(Path(self._scratch, f"run-{run}"), ignore_errors=True)
+            ended_by = os.WTERMSIG(status) if os.WIFSIGNALED(status) else 0
             self._tell(
                 {
                     "event": "exited",
                     "id": run,
                     "code": os.WEXITSTATUS(status) if os.WIFEXITED(status) else -1,
-                    "signal": os.WTERMSIG(status) if os.WIFSIGNALED(status) else 0,
+                    "signal": ended_by,
                     "max_rss_kb": usage.ru_maxrss,
+                    # One that was about to end has its own status all the same.
+                    "killed": run in self._killed and ended_by == signal.SIGKILL,
                 }
             )
+            self._killed.discard(run)
 
     def _kill_strays(self) -> None:
         """Processes a finished run left behind were handed to us; a run in progress keeps its own."""

@@ -111,7 +111,7 @@ class EmbeddedEngine:
         ended = await template.settle(worker)
         if self.pool.closed:
             return closed_engine()
-        error = crash(ended, worker.log.text(), self._run_memory_mb, silent=worker.killed)
+        error = crash(ended, worker.log.text(), self._run_memory_mb)
         return error if worker.started else _NeverStartedError(error)
 
     async def _converse(

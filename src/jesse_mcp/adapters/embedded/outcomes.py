@@ -106,12 +106,11 @@ def timeout(seconds: float, fraction: float, still: float, log: str) -> Research
     )
 
 
-def crash(ended: Exit | None, log: str, memory_mb: int, *, silent: bool = False) -> ResearchError:
+def crash(ended: Exit | None, log: str, memory_mb: int) -> ResearchError:
     """The error for a worker that went without an answer.
 
     Args:
-        ended: ``None`` when the template went with it.
-        silent: it went on without its channel until it was ended from outside.
+        ended: ``None`` when the template went with it; one that had to be killed went on without its channel.
     """
     details: dict[str, object] = {"log_tail": log[-_LOG_IN_ERROR:]}
     if any(sign in log for sign in _OUT_OF_MEMORY):
@@ -120,7 +119,7 @@ def crash(ended: Exit | None, log: str, memory_mb: int, *, silent: bool = False)
     if ended is None:
         how = "its engine process was killed"
         hint = "a strategy of this or another run did it, or the system, short of memory; call again"
-    elif silent or ended.code == _CANNOT_ANSWER:
+    elif ended.killed or ended.code == _CANNOT_ANSWER:
         how = "it could not hand over its answer"
         hint = "look for code that closes file descriptors it did not open; other runs are not affected"
     elif ended.signal:

@@ -277,7 +277,7 @@ class EmbeddedPaperProcess:
         if self._pool.closed:
             return self._ended(closed_engine())
         log = self._worker.log.text()
-        return self._ended(crash(ended, log, self._memory_mb, silent=self._worker.killed))
+        return self._ended(crash(ended, log, self._memory_mb))
 
 
 def _opening(setup: PaperSetup, project: Path, memory_mb: int, access: StrategyAccess) -> dict[str, Any]:

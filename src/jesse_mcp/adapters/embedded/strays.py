@@ -5,7 +5,7 @@ from pathlib import Path
 
 import psutil
 
-_PATIENCE_SECONDS = 3.0
+_PATIENCE_SECONDS = 10.0
 _DEATH_SECONDS = 0.5
 
 

@@ -17,8 +17,11 @@ ENGINE_SIDE = Path(__file__).parents[2] / "engine_side"
 
 _START_SECONDS = 120.0
 _SPAWN_SECONDS = 30.0
-_KILL_SECONDS = 1.0
-_SETTLE_SECONDS = 0.5
+#: For the template to bury what it has started, more than it gives itself. Nobody else finds all of that, and
+#: the runs beside go with a template that is killed: one that is merely slow is waited for.
+_BURIAL_SECONDS = 8.0
+_LOG_SECONDS = 1.0
+_SETTLE_SECONDS = 2.0
 
 
 class TemplateProcess:
@@ -163,7 +166,6 @@ class TemplateProcess:
         worker.writer.close()
         try:
             if not worker.exited.done():
-                worker.killed = True
                 await self._kill(worker)
             return await asyncio.shield(worker.exited)
         except (ResearchError, TimeoutError):
@@ -171,7 +173,7 @@ class TemplateProcess:
             return None
         finally:
             # The dead hold no pipe open: what they printed is read to its end.
-            await worker.log.end(_KILL_SECONDS)
+            await worker.log.end(_LOG_SECONDS)
 
     async def settle(self, worker: Worker) -> Exit | None:
         """Let a worker that has answered leave by itself, then :meth:`end` what is left of it."""
@@ -187,7 +189,7 @@ class TemplateProcess:
         request = json.dumps({"op": "kill", "id": worker.number}).encode() + b"\n"
         try:
             self._sender.send(request)
-            async with asyncio.timeout(_KILL_SECONDS):
+            async with asyncio.timeout(_BURIAL_SECONDS):
                 await asyncio.shield(worker.exited)
         except (OSError, TimeoutError):
             _kill_group(self.pid)
@@ -198,15 +200,17 @@ class TemplateProcess:
         self._sender.close()
         self._writer.close()
         if self._process.returncode is None:
+            # One that is still loading Jesse has started nothing, and would hear of the end only after.
+            patience = _BURIAL_SECONDS if self.versions else 0.0
             try:
-                async with asyncio.timeout(_KILL_SECONDS):
+                async with asyncio.timeout(patience):
                     await self._process.wait()
             except TimeoutError:
                 _kill_group(self.pid)
                 await self._process.wait()
         tasks = [task for task in (self._log_task, self._listener) if task is not None]
         # Both end by themselves, and the listener first tells all who wait for a worker.
-        await asyncio.wait(tasks, timeout=2 * _KILL_SECONDS)
+        await asyncio.wait(tasks, timeout=2 * _LOG_SECONDS)
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
@@ -235,7 +239,7 @@ class TemplateProcess:
                 _refuse(self._spawned.pop(message["id"]), error)
                 self._exits.pop(message["id"]).cancel()
             case "exited":
-                outcome = Exit(message["code"], message["signal"], message["max_rss_kb"])
+                outcome = Exit(message["code"], message["signal"], message["max_rss_kb"], message["killed"])
                 _settle(self._exits.pop(message["id"]), outcome)
 
     async def _mourn(self) -> None:
@@ -243,7 +247,7 @@ class TemplateProcess:
         self._sender.close()
         if self._log_task is not None:
             # Its last words say why it ended.
-            await asyncio.wait([self._log_task], timeout=_KILL_SECONDS)
+            await asyncio.wait([self._log_task], timeout=_LOG_SECONDS)
         words = self.log.text().strip().splitlines()
         failure = self._failure("ended unexpectedly" + (f": {words[-1][:500]}" if words else ""))
         waiting: list[asyncio.Future[Any]] = [self._ready, *self._spawned.values(), *self._exits.values()]

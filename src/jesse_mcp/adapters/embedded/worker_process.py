@@ -18,11 +18,16 @@ _PIPE_BYTES = 1024 * 1024
 
 @dataclass(frozen=True)
 class Exit:
-    """How a worker ended; ``code`` is -1 when a signal ended it."""
+    """How a worker ended; ``code`` is -1 when a signal ended it.
+
+    Attributes:
+        killed: we had to end it; it did not leave by itself.
+    """
 
     code: int
     signal: int
     max_rss_kb: int
+    killed: bool = False
 
 
 class LogTail:
@@ -111,8 +116,6 @@ class Worker:
     started: bool = False
     #: It has said all it will ever say, and is about to leave by itself.
     answered: bool = False
-    #: We had to end it; it did not leave by itself.
-    killed: bool = False
 
     def orphaned(self, exited: "asyncio.Future[Exit]") -> None:
         """Called at its end. Without a template nobody would tell us of it, so nothing more is awaited."""

@@ -21,9 +21,9 @@ UNFINISHED = ("cancelled", "lost", "unplaceable", "broken")
 
 _HEADER = struct.Struct(">IQ")
 _CONNECT_SECONDS = 90.0
-_CANCEL_SECONDS = 10.0
-#: More than the driver gives itself.
-_CLOSE_SECONDS = 12.0
+#: More than the driver gives itself, both.
+_CANCEL_SECONDS = 12.0
+_CLOSE_SECONDS = 14.0
 _WATCH_SECONDS = 0.5
 _LAST_WORDS = ("ended", *UNFINISHED)
 

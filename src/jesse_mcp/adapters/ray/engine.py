@@ -129,7 +129,7 @@ class RayEngine:
         if ended["timed_out"]:
             return timeout(self._run_timeout, ended["fraction"], ended["still"], log)
         end = None if ended["exit"] is None else Exit(*ended["exit"])
-        return crash(end, log, self._run_memory_mb, silent=bool(ended["killed"]))
+        return crash(end, log, self._run_memory_mb)
 
     async def status(self) -> dict[str, Any]:
         facts: dict[str, Any] = {"kind": "ray", "address": self._cluster.address}
