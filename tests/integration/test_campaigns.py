@@ -170,25 +170,37 @@ def test_one_worker_gives_the_same_bits(
     assert essence(result) == essence(undisturbed.result)
 
 
-def test_kill_nine_of_the_server_loses_no_trial(
-    engine_python: Path, tmp_path: Path, undisturbed: Undisturbed
-) -> None:
-    surroundings = environment(tmp_path, engine_python)
-    with http_server(surroundings, tmp_path / "first.log") as (process, url), http_desk(url) as desk:
-        furnish(desk, undisturbed.candles)
-        job_id = desk.call("optimize", **{**SEARCH, "wait_seconds": 0})["job_id"]
+def killed_during_a_search(surroundings: dict[str, str], folder: Path, candles: Path) -> str:
+    """Of a server that is gone now, the job."""
+    with http_server(surroundings, folder / "first.log") as (process, url), http_desk(url) as desk:
+        furnish(desk, candles)
+        job_id: str = desk.call("optimize", **{**SEARCH, "wait_seconds": 0})["job_id"]
         wait_until(lambda: (desk.call("job_get", job_id=job_id)["progress"] or 0) > 0.4, "two fifths")
         process.send_signal(signal.SIGKILL)
         process.wait()
-    before = stored_fingerprints(tmp_path)
+    return job_id
+
+
+def test_kill_nine_of_the_server_loses_no_trial(
+    engine_python: Path, tmp_path: Path, undisturbed: Undisturbed
+) -> None:
+    for attempt in range(3):
+        folder = tmp_path / str(attempt)
+        folder.mkdir()
+        surroundings = environment(folder, engine_python)
+        job_id = killed_during_a_search(surroundings, folder, undisturbed.candles)
+        before = stored_fingerprints(folder)
+        # Else we stood still for so long that it was killed when it had ended: once more.
+        if len(before) < TRIALS:
+            break
     assert 0.3 * TRIALS < len(before) < TRIALS
-    with http_server(surroundings, tmp_path / "second.log") as (_, url), http_desk(url) as desk:
+    with http_server(surroundings, folder / "second.log") as (_, url), http_desk(url) as desk:
         lost = desk.call("job_get", job_id=job_id)
         assert (lost["state"], lost["error"]["code"]) == ("lost", "job_lost")
         assert "resume" in lost["error"]["hint"]
         result = finished(desk, desk.call("optimize", resume=job_id, wait_seconds=100))
         again = desk.call("optimize", resume=job_id, wait_seconds=100)
-    after = stored_fingerprints(tmp_path)
+    after = stored_fingerprints(folder)
     assert after[: len(before)] == before
     assert len(set(after)) == len(after), "no finished trial is run again"
     assert result["counts"]["runs_cached"] == len(before)
