@@ -17,12 +17,14 @@ from faulty_service import HEADERS, FaultyService, alive, called, faulty_service
 from jesse_mcp.adapters.storage.database import Database
 from mcp_desk import SERIES, Desk, candle_file, environment, strategy, wait_until
 
-#: By name, what strategies do at every candle; six days of hours are 144.
+#: By name, what strategies do at every candle; six days of hours are 144. ``Slow`` is not at its end before
+#: somebody ends it, ``Short`` takes 7 s until it is told to :func:`hurry`.
 STRATEGIES = {
     "Fast": "pass",
-    "Short": "import time; time.sleep(0.01)",
-    "Slow": "import time; time.sleep(0.2)",
+    "Short": "import os, time; os.path.exists({hurry!r}) or time.sleep(0.05)",
+    "Slow": "import time; time.sleep(1)",
 }
+_HURRY = "hurry"
 
 
 def surroundings(folder: Path, engine_python: Path, database: str, **more: str) -> dict[str, str]:
@@ -35,7 +37,13 @@ def furnish(desk: Desk, folder: Path) -> None:
     """Candles and strategies, which are in a home folder and not in the records."""
     desk.call("candles_import", **SERIES, path=str(candle_file(folder / "btc.csv")))
     for name, act in STRATEGIES.items():
-        desk.call("strategy_write", name=name, code=strategy(name, act))
+        code = strategy(name, act.format(hurry=str(folder / _HURRY)))
+        desk.call("strategy_write", name=name, code=code)
+
+
+def hurry(folder: Path) -> None:
+    """Tell runs of ``Short`` in the home folder that was furnished from ``folder``."""
+    (folder / _HURRY).touch()
 
 
 @contextmanager

@@ -21,7 +21,7 @@ from jesse_mcp.cli.client_config import configuration
 from jesse_mcp.composition import Application
 from jesse_mcp.domain.jobs import Job, JobState
 from jesse_mcp.settings import Settings
-from mcp_desk import EXCHANGE, SERIES, candle_file, environment, stdio_desk, strategy, wait_until
+from mcp_desk import EXCHANGE, SERIES, candle_file, environment, held, stdio_desk, strategy, wait_until
 
 SERIES_OPTIONS = ["--exchange", EXCHANGE, "--symbol", SERIES["symbol"]]
 RUN_OPTIONS = [*SERIES_OPTIONS, "--timeframe", "1h", "--start", "2024-01-03", "--warm-up-candles", "24"]
@@ -188,12 +188,15 @@ def test_a_job_that_failed_is_run_again_when_it_is_put_right(shell: Shell) -> No
 
 
 def test_a_search_that_was_cancelled_goes_on_from_a_terminal(shell: Shell) -> None:
-    asked = {**SERIES, "strategy": "Mine", "timeframe": "1h", "start_date": "2024-01-03"}
+    gate = shell.folder / "gate"
+    shell.write("Held", strategy("Held", held(gate)))
+    asked = {**SERIES, "strategy": "Held", "timeframe": "1h", "start_date": "2024-01-03"}
     with stdio_desk(shell.variables, shell.folder / "log") as desk:
         job_id = desk.call(
             "optimize", **asked, settings={"warm_up_candles": 24}, min_trades=0, trials=8, wait_seconds=0
         )["job_id"]
         desk.call("job_cancel", job_id=job_id)
+    gate.touch()
     answer = shell.json("jobs", "restart", job_id)
     assert (answer["state"], answer["result"]["counts"]["trials"]) == ("done", 8)
     assert shell.json("jobs", "restart", answer["job_id"])["result"] == answer["result"]

@@ -3,11 +3,11 @@
 import asyncio
 import json
 import os
+import select
 import signal
 import socket
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
@@ -26,13 +26,15 @@ from jesse_mcp.adapters.storage.token_file import TokenFile
 from jesse_mcp.domain.access import Scope
 from jesse_mcp.domain.jobs import JobState
 from jesse_mcp.services.tokens import TokenService
-from mcp_desk import RUN, SERIES, candle_file, environment, http_server, strategy, wait_until
+from mcp_desk import DEADLINE, RUN, SERIES, candle_file, environment, http_server, strategy, wait_until
 
 PASSWORD = "sentinel-password-77e1"  # noqa: S105  (values to look for)
 GIVEN = "sentinel-given-0123456789abcdefghijklmnop"
 HEADERS = {"Accept": "application/json, text/event-stream", "Content-Type": "application/json"}
 LIST = {"jsonrpc": "2.0", "id": 1, "method": "tools/list"}
 REQUESTS = 120
+#: Seconds for a request to be complete; a busy machine must not take an honest client for a slow one.
+PATIENCE_WITH_CLIENTS = 10
 
 
 def called(tool: str, **arguments: Any) -> dict[str, Any]:
@@ -110,7 +112,7 @@ def service(engine_python: Path, tmp_path_factory: pytest.TempPathFactory) -> It
     folder = tmp_path_factory.mktemp("service")
     more = {
         "JESSE_MCP_ALLOWED_HOSTS": "desk.example.org",
-        "JESSE_MCP_REQUEST_TIMEOUT": "0.5",
+        "JESSE_MCP_REQUEST_TIMEOUT": str(PATIENCE_WITH_CLIENTS),
         "JESSE_MCP_MAX_JOBS_PER_CLIENT": "1",
         "JESSE_MCP_LOG_FILE": str(folder / "log.jsonl"),
         "LOG_FORMAT": "json",
@@ -121,7 +123,7 @@ def service(engine_python: Path, tmp_path_factory: pytest.TempPathFactory) -> It
 
 
 def test_no_token_no_answer(service: Service) -> None:
-    answer = httpx2.post(service.url, json=LIST, headers=HEADERS)
+    answer = httpx2.post(service.url, json=LIST, headers=HEADERS, timeout=60)
     assert (answer.status_code, answer.headers["www-authenticate"]) == (401, "Bearer")
     assert "jesse-mcp token create" in answer.json()["error"]["hint"]
     old = service.token("old", Scope.READ, days=1e-9)
@@ -162,6 +164,8 @@ def test_a_scope_shows_and_opens_its_tools_only(service: Service) -> None:
 
 def test_it_is_watched(service: Service) -> None:
     assert service.get("/health").json()["status"] == "ok"
+    # An engine that is asked for the first time may be slower than readiness waits for it.
+    wait_until(lambda: service.get("/ready").status_code == 200, "it being ready")
     ready = service.get("/ready")
     assert (ready.status_code, ready.json()) == (200, {"ready": True, "problems": []})
     assert service.get("/metrics").status_code == 401
@@ -187,7 +191,7 @@ def test_what_a_request_says_of_itself_is_not_believed(service: Service) -> None
 
 def raw(service: Service) -> socket.socket:
     host, port = service.url.removeprefix("http://").removesuffix("/mcp").split(":")
-    return socket.create_connection((host, int(port)), timeout=20)
+    return socket.create_connection((host, int(port)), timeout=60)
 
 
 def everything(line: socket.socket) -> bytes:
@@ -246,9 +250,8 @@ def test_slow_clients_hinder_nobody(service: Service) -> None:
         for number, line in enumerate(lines):
             # Half of them stop within the headers, half within the body.
             line.sendall(head(1000)[: 60 if number % 2 else None])
-        start = time.monotonic()
         assert service.post(GIVEN).status_code == 200
-        assert time.monotonic() - start < 10
+        assert not select.select(lines, [], [], 0)[0], "while each of them is still waited for"
         assert everything(lines[0]).startswith(b"HTTP/1.1 408 ")
     finally:
         for line in lines:
@@ -307,8 +310,10 @@ def search_for_secrets(service: Service) -> None:
     names = {path.name for path in files}
     assert {"log", "log.jsonl", "audit.jsonl", "tokens.json", "research.sqlite"} <= names
     for path in files:
-        content = path.read_bytes()
-        assert not [secret for secret in secrets if secret.encode() in content], path
+        # What a run had written goes with the run.
+        with suppress(FileNotFoundError):
+            content = path.read_bytes()
+            assert not [secret for secret in secrets if secret.encode() in content], path
     for line in (service.folder / "log.jsonl").read_text().splitlines():
         json.loads(line)
 
@@ -355,7 +360,7 @@ def test_gunicorn_serves_it_and_ends_it_gently(engine_python: Path, tmp_path: Pa
             return False
 
         wait_until(answers, "gunicorn serving")
-        assert httpx2.post(url, json=LIST, headers=HEADERS).status_code == 401
+        assert httpx2.post(url, json=LIST, headers=HEADERS, timeout=60).status_code == 401
         service.call(GIVEN, "candles_import", **SERIES, path=str(candle_file(tmp_path / "btc.csv")))
         service.call(GIVEN, "strategy_write", name="Endless", code=strategy("Endless", "while True: pass"))
         job_id = service.call(GIVEN, "backtest", **RUN, strategy="Endless", wait_seconds=0)["job_id"]
@@ -363,7 +368,7 @@ def test_gunicorn_serves_it_and_ends_it_gently(engine_python: Path, tmp_path: Pa
         below = psutil.Process(process.pid).children(recursive=True)
         assert len(below) >= 3, "a worker of gunicorn, a template and a worker"
         process.send_signal(signal.SIGTERM)
-        assert process.wait(30) == 0, (tmp_path / "log").read_text()
+        assert process.wait(DEADLINE) == 0, (tmp_path / "log").read_text()
         wait_until(
             lambda: not [p for p in below if p.is_running() and p.status() != psutil.STATUS_ZOMBIE],
             "the end of every process",

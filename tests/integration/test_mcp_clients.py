@@ -1,13 +1,10 @@
 """Both generations of the official SDK list and call every tool, over stdio and HTTP, and hear the same."""
 
 import asyncio
-import contextlib
 import json
 import os
 import re
-import socket
 import sys
-from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +13,7 @@ import pytest
 
 from jesse_mcp.analytics.synthetic import synthetic_candles
 from market_tool_calls import PRICES, RETURNS
+from mcp_desk import http_server
 
 START = 1_704_067_200_000
 SERIES = {"exchange": "Binance Perpetual Futures", "symbol": "BTC-USDT"}
@@ -270,36 +268,6 @@ async def told(python: Path, script: dict[str, Any], folder: Path) -> dict[str, 
     return answer
 
 
-@contextlib.asynccontextmanager
-async def http_server(surroundings: dict[str, str]) -> AsyncIterator[str]:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    process = await asyncio.create_subprocess_exec(
-        sys.executable,
-        "-m",
-        "jesse_mcp",
-        "serve",
-        "--transport",
-        "http",
-        "--port",
-        str(port),
-        env=surroundings,
-    )
-    try:
-        async with asyncio.timeout(60):
-            while True:
-                with contextlib.suppress(OSError):
-                    _, writer = await asyncio.open_connection("127.0.0.1", port)
-                    writer.close()
-                    break
-                await asyncio.sleep(0.05)
-        yield f"http://127.0.0.1:{port}/mcp"
-    finally:
-        process.terminate()
-        await process.wait()
-
-
 _VOLATILE = re.compile(r"(run|job|trial)_[a-z2-7]{12}|\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d+Z")
 _VARYING = {
     *("owner", "home", "free_disk_mb", "timings_seconds"),
@@ -330,7 +298,7 @@ async def test_both_generations_and_both_transports_hear_the_same(
         surroundings = environment(tmp_path / f"stdio-{generation}", engine_python)
         heard[generation, "stdio"] = await told(python, {**stdio, "environment": surroundings}, tmp_path)
         surroundings = environment(tmp_path / f"http-{generation}", engine_python)
-        async with http_server(surroundings) as url:
+        with http_server(surroundings, tmp_path / f"log-{generation}") as (_, url):
             heard[generation, "http"] = await told(python, {"url": url, "steps": story(candles)}, tmp_path)
 
     await asyncio.gather(listen("1", engine_python), listen("2", Path(sys.executable)))

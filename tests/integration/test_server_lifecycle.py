@@ -17,8 +17,7 @@ from fastmcp import Client
 from fastmcp.client.transports import StdioTransport
 
 from jesse_mcp.analytics.synthetic import synthetic_candles
-
-pytestmark = pytest.mark.timeout(120)
+from mcp_desk import DEADLINE
 
 START = 1_704_067_200_000
 SERIES = {"exchange": "Binance Perpetual Futures", "symbol": "BTC-USDT"}
@@ -74,7 +73,7 @@ async def served(surroundings: dict[str, str], log: Path) -> AsyncIterator[tuple
         )
     try:
         seen = psutil.Process(process.pid)
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(DEADLINE):
             while not (ports := [c.laddr.port for c in seen.net_connections("tcp") if c.status == "LISTEN"]):
                 assert process.returncode is None, log.read_text()
                 await asyncio.sleep(0.05)
@@ -85,7 +84,7 @@ async def served(surroundings: dict[str, str], log: Path) -> AsyncIterator[tuple
         await process.wait()
 
 
-async def until(condition: Callable[[], bool], seconds: float = 30) -> None:
+async def until(condition: Callable[[], bool], seconds: float = DEADLINE) -> None:
     async with asyncio.timeout(seconds):
         while not condition():
             await asyncio.sleep(0.02)
@@ -119,7 +118,7 @@ async def test_kill_nine_leaves_no_orphan_and_loses_nothing_finished(
             run_id = await prepared(client, candle_file(tmp_path))
             answer = await client.call_tool("backtest", {**RUN, "strategy": "Endless", "wait_seconds": 0})
             job_id = (answer.structured_content or {})["job_id"]
-            async with asyncio.timeout(30):
+            async with asyncio.timeout(DEADLINE):
                 while await state_of(client, job_id) != "running":
                     await asyncio.sleep(0.02)
             below = server.children(recursive=True)
@@ -236,7 +235,7 @@ async def test_status_answers_while_every_worker_is_busy(engine_python: Path, tm
         await prepared(client, candle_file(tmp_path))
         for fee in (0.001, 0.002):
             await client.call_tool("backtest", {**RUN, "strategy": "Endless", "fee": fee, "wait_seconds": 0})
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(DEADLINE):
             while True:
                 status = (await client.call_tool("system_status", {})).structured_content or {}
                 if status["engine"]["workers"]["busy"] == 2 and status["jobs"]["running"] == 2:

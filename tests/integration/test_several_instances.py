@@ -22,6 +22,7 @@ from several_instances import (
     NoAnswerError,
     ask,
     furnish,
+    hurry,
     kill_all,
     nothing_twice,
     rows,
@@ -118,8 +119,9 @@ def test_what_one_has_begun_the_other_shows_ends_and_answers(
     ):
         furnish(one.desk, here)
         job = begun(one)
-        shown = other.desk.call("job_get", job_id=job)
-        assert (shown["state"], shown["kind"]) == ("running", "backtest")
+        # Its owner knows at once, and everybody as soon as it is recorded.
+        other.wait_for(job, "running")
+        assert other.desk.call("job_get", job_id=job)["kind"] == "backtest"
         assert job in {each["job_id"] for each in other.desk.call("job_list")["jobs"]}
         other.desk.call("job_cancel", job_id=job)
         one.wait_for(job, "cancelled")
@@ -130,8 +132,9 @@ def test_what_one_has_begun_the_other_shows_ends_and_answers(
         # Candles and strategies are each one's own.
         refused = other.desk.refused("backtest", strategy="Fast", **RUN)
         assert refused["code"] in {ErrorCode.STRATEGY_NOT_FOUND, ErrorCode.CANDLES_MISSING}
-        one.desk.call("paper_start", **REPLAY, session_id="mine")
         job = begun(one)
+        # Last, as it must not end before its server does.
+        one.desk.call("paper_start", **{**REPLAY, "speed": REPLAY["speed"] / 2}, session_id="mine")
         measured("seconds until a server has stopped", stopped(one))
         assert one.process.returncode == 0
         ended = other.desk.call("job_get", job_id=job)
@@ -148,6 +151,7 @@ def test_what_one_has_begun_the_other_shows_ends_and_answers(
 def test_one_that_is_killed_under_load_loses_nothing_but_its_jobs(
     pair: tuple[FaultyService, FaultyService],
     postgresql: Place,
+    tmp_path: Path,
     measured: Measured,
     record_property: Callable[[str, object], None],
 ) -> None:
@@ -175,6 +179,7 @@ def test_one_that_is_killed_under_load_loses_nothing_but_its_jobs(
     assert (error["code"], error["details"]["reason"]) == ("job_lost", "owner_died")
     for run in clients.answered.values():
         assert other.desk.call("run_get", run_id=run["run_id"])["metrics"] == run["metrics"]
+    hurry(tmp_path)
     resumed = other.desk.call("optimize", resume=search, wait_seconds=100)
     assert resumed["state"] == "done", resumed
     nothing_twice(database)
@@ -197,6 +202,7 @@ def test_a_database_that_is_started_again_is_found_by_both(
             pair[0].desk.call("paper_start", **REPLAY, session_id="mine")
             job = begun(pair[0])
             host.kill()
+            hurry(tmp_path)
             for service in pair:
                 error = service.desk.refused("run_list")
                 assert error["code"] == ErrorCode.STORAGE_FAILED
