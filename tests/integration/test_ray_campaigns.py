@@ -73,6 +73,13 @@ def ready_nodes(desk: Desk) -> int:
     return sum(node["state"] == "ready" for node in desk.call("system_status")["engine"]["nodes"])
 
 
+def capacity(desk: Desk) -> int:
+    engine = desk.call("system_status")["engine"]
+    assert engine["kind"] == "ray"
+    found: int = engine["workers"]["capacity"]
+    return found
+
+
 def finished(desk: Desk, job_id: str, tool: str = "optimize") -> dict[str, Any]:
     answer: dict[str, Any] = {"result": None}
     while answer["result"] is None:
@@ -118,8 +125,7 @@ def test_a_search_survives_a_node_and_the_server_and_equals_that_of_the_embedded
         wait_until(lambda: done(desk, job_id) > 0.2, "a fifth")
         cluster.kill(2)
         wait_until(lambda: done(desk, job_id) > 0.5, "a half")
-        engine = desk.call("system_status")["engine"]
-        assert (engine["kind"], engine["workers"]["capacity"]) == ("ray", 1)
+        wait_until(lambda: capacity(desk) == 1, "the node missed")
         process.kill()
         process.wait()
     before = stored(tmp_path / "there")
@@ -165,9 +171,7 @@ def test_a_walk_survives_a_node_and_equals_that_of_the_embedded_engine(
         if then == "alone":
             disturbed = finished(desk, job_id, "walk_forward")
             # The last runs may have ended before anybody missed the node.
-            wait_until(
-                lambda: desk.call("system_status")["engine"]["workers"]["capacity"] == 1, "the node missed"
-            )
+            wait_until(lambda: capacity(desk) == 1, "the node missed")
         else:
             wait_until(lambda: done(desk, job_id) > 0.5, "a half")
             process.kill()
