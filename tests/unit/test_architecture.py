@@ -27,6 +27,7 @@ ALLOWED: dict[str, set[str]] = {
         "services",
         "domain",
         "settings",
+        "setting_values",
         "unknown_variables",
         "composition",
         "adapters",

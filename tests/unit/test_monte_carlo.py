@@ -4,7 +4,7 @@ import random
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
@@ -58,6 +58,8 @@ def test_more_simulations_begin_with_the_same_ones(method: ResamplingMethod) -> 
     assert (simulate(method, values, 100.0, 10, 8).paths.max_drawdown != few).any()
 
 
+# Their sum and the last balance of a path differ in the last bit.
+@example(method="trades_shuffle", values=np.full(36, -0.7), seed=0)
 @given(method=st.sampled_from(METHODS), values=profits | fractions, seed=seeds)
 def test_everything_is_finite_and_within_its_bounds(
     method: ResamplingMethod, values: NDArray[np.float64], seed: int

@@ -114,3 +114,4 @@ def _same_total(statistics: PathStatistics, total: float) -> None:
     """Every order of the same profits ends at the same balance; only rounding says otherwise."""
     survived = statistics.lowest_balance > 0
     statistics.final_balance[survived] = total
+    statistics.lowest_balance[survived] = np.minimum(statistics.lowest_balance[survived], total)
