@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from numpy.typing import NDArray
@@ -428,6 +428,7 @@ def test_every_pattern_of_exceedances_is_answered(hits: NDArray[np.bool_], confi
 
 # Parts of a portfolio.
 @settings(deadline=None, max_examples=60)
+@example(returns=np.vstack([[1e-90, 0, 0], np.zeros((119, 3))]), weights=np.full(3, 1e-90), basis="gaussian")
 @given(
     returns=hnp.arrays(np.float64, (120, 3), elements=st.floats(-0.5, 0.5)),
     weights=hnp.arrays(np.float64, 3, elements=st.floats(-2, 2)),

@@ -89,6 +89,8 @@ def _gaussian(returns: Floats, portfolio: Floats, confidence: float) -> tuple[Fl
     centred = portfolio - portfolio.mean()
     covariances = (returns - means).T @ centred / (len(portfolio) - 1)
     deviation = math.sqrt(float(centred @ centred) / (len(portfolio) - 1))
+    if deviation == 0:  # changes so small that their squares are none
+        return CONSTANT
     quantile, shortfall = standard_normal_tail(confidence)
     return -(means + quantile * covariances / deviation), -(means - shortfall * covariances / deviation)
 
