@@ -114,6 +114,22 @@ class Desk:
                 await asyncio.sleep(0.02)
 
 
+def workers_of(host: JesseHost) -> list[psutil.Process]:
+    """Jesse's processes that import."""
+    workers = []
+    for process in psutil.Process(host.jesse_pid).children(recursive=True):
+        with contextlib.suppress(psutil.Error):
+            # That of a zombie cannot be read.
+            if "spawn_main" in " ".join(process.cmdline()):
+                workers.append(process)
+    return workers
+
+
+def worker_of(host: JesseHost) -> psutil.Process:
+    """The youngest, since others may not have heard yet that they are over."""
+    return max(workers_of(host), key=lambda process: float(process.create_time()))
+
+
 @pytest_asyncio.fixture(loop_scope="module")
 async def desk(host: JesseHost, exchanges: ExchangeServer, tmp_path: Path) -> AsyncIterator[Desk]:
     client = RecordingClient(host.url, Credentials(password=SecretStr(PASSWORD)))
@@ -128,20 +144,16 @@ async def desk(host: JesseHost, exchanges: ExchangeServer, tmp_path: Path) -> As
     yield Desk(service, store, client, jobs)
     exchanges.faults.clear()
     await jobs.close()
+    # One that waits for a slow page would ask again, and meet the fault of the next test in its place.
+    while workers := workers_of(host):
+        for worker in workers:
+            with contextlib.suppress(psutil.Error):
+                worker.kill()
+        await asyncio.sleep(0.02)
     for row in client.read("/candles/existing")["data"]:
         client.post("/candles/delete", {"exchange": row["exchange"], "symbol": row["symbol"]})
     client.close()
     database.close()
-
-
-def worker_of(host: JesseHost) -> psutil.Process:
-    """Jesse's process that imports: the youngest, since others may not have heard yet that they are over."""
-    workers = []
-    for process in psutil.Process(host.jesse_pid).children(recursive=True):
-        with contextlib.suppress(psutil.Error):
-            if "spawn_main" in " ".join(process.cmdline()):
-                workers.append(process)
-    return max(workers, key=lambda process: float(process.create_time()))
 
 
 async def test_jesse_holds_what_the_exchange_has(desk: Desk, exchanges: ExchangeServer) -> None:
